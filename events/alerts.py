@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""An incident as HTTP and people see it: the words of the three fields, and the shape of an alert."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from gridwatch.core.finding import Box, Fact
+from gridwatch.core.zone import Kind
+
+
+class Activity(StrEnum):
+    """What the machine knows of the happening; nobody else writes it."""
+
+    ONGOING = "ongoing"
+    UNSEEN = "unseen"  # the camera cannot tell
+    ENDED = "ended"  # looks that saw nothing
+
+
+class Decision(StrEnum):
+    """What an operator decided; never the machine."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    DISMISSED = "dismissed"
+
+
+class DismissReason(StrEnum):
+    """Why an alert was dismissed."""
+
+    FALSE_ALARM = "false_alarm"  # the note says what it was
+    HARMLESS = "harmless"  # true, but no case
+    DRILL = "drill"
+    DUPLICATE = "duplicate"
+
+
+class CaseState(StrEnum):
+    """What the case system answered last; only it moves this field."""
+
+    NONE = "none"
+    REPORTED = "reported"
+    ACCEPTED = "accepted"
+    DISPATCHED = "dispatched"
+    SIGNED = "signed"
+    HANDLED = "handled"
+    VERIFIED = "verified"
+    CLOSED = "closed"
+    RETURNED = "returned"
+    REJECTED = "rejected"
+    VOIDED = "voided"
+    REOPENED = "reopened"
+
+
+class Lane(StrEnum):
+    """Who is called: fire (119), police (110, 122), non_police (grid, 12345)."""
+
+    FIRE = "fire"
+    POLICE = "police"
+    NON_POLICE = "non_police"
+
+
+@dataclass(frozen=True, slots=True)
+class StillRef:
+    """A stored picture. `sha256` names the file; `masked` is the one that may leave (persons blurred)."""
+
+    sha256: str
+    masked_sha256: str
+    captured_at: datetime
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRef:
+    """The clip of an incident: `state` is pending, ready or none."""
+
+    state: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An operator's decision."""
+
+    at: datetime
+    by: str
+    decision: Decision
+    reason: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One incident now. Times are aware UTC; `severity` is 1 (highest) to 4."""
+
+    id: str
+    revision: int
+    kind: Kind
+    subtype: str
+    category: str
+    run_mode: str
+    camera_id: str
+    camera_name: str
+    zone_id: str
+    zone_name: str
+    grid_id: str | None
+    grid_name: str | None
+    address_text: str
+    severity: int
+    lane: Lane
+    dept_hint: str
+    activity: Activity
+    decision: Decision
+    case: CaseState
+    case_id: str | None
+    opened_at: datetime
+    began_at: datetime
+    last_seen_at: datetime
+    ended_at: datetime | None
+    title: Mapping[str, str]  # zh, en
+    text: Mapping[str, str]  # zh, en
+    confidence: float | None
+    facts: Mapping[str, Fact]
+    boxes: tuple[Box, ...]
+    still: StillRef | None
+    clip: ClipRef
+    decided: Decided | None
+    due: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """What a list shows; None means any."""
+
+    kind: Kind | None = None
+    decision: Decision | None = None
+    activity: Activity | None = None
+    camera_id: str | None = None
+    open_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPage:
+    """One page, newest first. `next` is an opaque cursor, or None on the last page."""
+
+    items: tuple[Alert, ...]
+    next: str | None

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What this room raises.
+
+GridwatchError
+└── EventsError
+    ├── StoreError              the database does not answer; retry later
+    ├── QueueError              the case queue does not answer; retry later
+    ├── UnknownIncident         no incident has this id
+    ├── DecisionConflict        somebody decided since the revision that was seen (by, at)
+    ├── IllegalDecision         this decision is not allowed (reason missing, unknown word)
+    └── EvidenceError           a still or clip cannot be stored or found
+"""
+
+from datetime import datetime
+
+from gridwatch.core.errors import GridwatchError
+
+
+class EventsError(GridwatchError):
+    """Anything raised here on purpose."""
+
+
+class StoreError(EventsError):
+    """The database does not answer; the same call may succeed later."""
+
+
+class QueueError(EventsError):
+    """The case queue does not answer; the same call may succeed later."""
+
+
+class UnknownIncident(EventsError):  # noqa: N818  reads better where it is raised
+    """No incident has this id."""
+
+    def __init__(self, incident_id: str) -> None:
+        self.incident_id = incident_id
+        super().__init__(f"no incident {incident_id!r}")
+
+
+class DecisionConflict(EventsError):  # noqa: N818
+    """Somebody decided since the revision that the operator saw.
+
+    Args:
+        by: who decided.
+        at: when, UTC.
+        decision: what was decided.
+        revision: the incident's revision now.
+    """
+
+    def __init__(self, by: str, at: datetime, decision: str, revision: int) -> None:
+        self.by, self.at, self.decision, self.revision = by, at, decision, revision
+        super().__init__(f"{by} decided {decision!r} at {at.isoformat()}")
+
+
+class IllegalDecision(EventsError):  # noqa: N818
+    """This decision is not allowed; the message says why and what is."""
+
+
+class EvidenceError(EventsError):
+    """A still or clip cannot be stored or found."""

@@ -1,0 +1,36 @@
+# Sourced by the scripts: makes .venv at the root from a hashed lock, once per change of that lock.
+# usage: prepare_environment run|dev
+stop_with() { printf '%s\n' "$1" >&2; exit 2; }
+
+find_python() {
+  local name
+  for name in ${GRIDWATCH_PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+    if command -v "$name" >/dev/null 2>&1 && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s' "$name"; return
+    fi
+  done
+  stop_with "gridwatch needs Python 3.11 or newer; found $(python3 --version 2>&1 || echo none). Install it (Debian/Ubuntu: apt install python3 python3-venv) or name one in GRIDWATCH_PYTHON."
+}
+
+install_lock() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes -r "$1" \
+    || stop_with "Installing $1 failed; the lines above say why. Is the package index reachable? Run the command again, it goes on where it stopped."
+}
+
+prepare_environment() {
+  local lock="requirements/$1.lock" stamp python
+  stamp=".venv/.gridwatch-$1-$(cat "$lock" pyproject.toml | cksum | cut -d' ' -f1)"
+  [ -e "$stamp" ] && return
+  if ! [ -x .venv/bin/python ]; then
+    python=$(find_python) || exit 2
+    "$python" -c 'import venv, ensurepip' 2>/dev/null \
+      || stop_with "$python has no venv module. Debian/Ubuntu: apt install python3-venv"
+    echo "Making .venv with $("$python" --version) ..." >&2
+    "$python" -m venv .venv || stop_with "Making .venv failed; remove the folder .venv and run this again."
+  fi
+  echo "Installing what gridwatch needs from $lock (about 150 MB, once) ..." >&2
+  install_lock "$lock"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e . \
+    || stop_with "Installing gridwatch itself failed; the lines above say why."
+  touch "$stamp"
+}
