@@ -8,9 +8,12 @@ GridwatchError
     ├── UnknownIncident         no incident has this id
     ├── DecisionConflict        somebody decided since the revision that was seen (by, at)
     ├── IllegalDecision         this decision is not allowed (reason missing, unknown word)
-    └── EvidenceError           a still or clip cannot be stored or found
+    ├── EvidenceError           a still or clip cannot be stored or found
+    ├── MarkConflict            the queue's mark and this journal contradict each other (mark, expected)
+    └── DecodeError             an entry of the reply stream is no reply; carries its raw fields
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from gridwatch.core.errors import GridwatchError
@@ -57,3 +60,25 @@ class IllegalDecision(EventsError):  # noqa: N818
 
 class EvidenceError(EventsError):
     """A still or clip cannot be stored or found."""
+
+
+class MarkConflict(EventsError):  # noqa: N818
+    """The queue's mark and this journal contradict each other: nothing may be sent until that is resolved.
+
+    Args:
+        mark: what the queue holds, `epoch:seq`.
+        expected: what this journal would allow, `epoch:seq`.
+        problem: the contradiction in one phrase.
+    """
+
+    def __init__(self, mark: str, expected: str, problem: str) -> None:
+        self.mark, self.expected, self.problem = mark, expected, problem
+        super().__init__(f"the queue's mark is {mark}, this journal stands at {expected}: {problem}")
+
+
+class DecodeError(EventsError):
+    """An entry of the reply stream cannot be read as a reply; `fields` are kept as they came."""
+
+    def __init__(self, problem: str, fields: Mapping[str, str]) -> None:
+        self.problem, self.fields = problem, dict(fields)
+        super().__init__(problem)

@@ -12,6 +12,8 @@ from typing import Any
 
 import rfc8785
 
+from events.times import utc_text
+
 GENESIS = "0" * 64
 
 
@@ -49,3 +51,20 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical bytes of a JSON value, hexadecimal."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def chain_hash(row: Row) -> str:
+    """Return the hash that `row` must carry: over every field but the payload (its hash stands for it)."""
+    return digest(
+        {
+            "seq": row.seq,
+            "incident_id": row.incident_id,
+            "revision": row.revision,
+            "kind": row.kind,
+            "actor": row.actor,
+            "at": utc_text(row.at),
+            "payload_hash": row.payload_hash,
+            "prev_hash": row.prev_hash,
+            "message_id": row.message_id,
+        }
+    )

@@ -19,8 +19,8 @@ install_lock() {
 
 prepare_environment() {
   local lock="requirements/$1.lock" stamp python
-  stamp=".venv/.gridwatch-$1-$(cat "$lock" pyproject.toml | cksum | cut -d' ' -f1)"
-  [ -e "$stamp" ] && return
+  stamp=".venv/.gridwatch-$(cat requirements/*.lock pyproject.toml | cksum | cut -d' ' -f1)"
+  if [ -e "$stamp-$1" ] || [ -e "$stamp-dev" ]; then return; fi  # dev holds all that run needs
   if ! [ -x .venv/bin/python ]; then
     python=$(find_python) || exit 2
     "$python" -c 'import venv, ensurepip' 2>/dev/null \
@@ -32,5 +32,14 @@ prepare_environment() {
   install_lock "$lock"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e . \
     || stop_with "Installing gridwatch itself failed; the lines above say why."
-  touch "$stamp"
+  touch "$stamp-$1"
+}
+
+# The photograph of people and a bus that the demo's scenes composite: read as a file out of the pinned ultralytics wheel.
+prepare_scenes() {
+  [ -e .venv/scenes/ultralytics/assets/bus.jpg ] && return
+  .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+    -d .venv/scenes -r requirements/scenes.lock \
+    || stop_with "Fetching the demo's photograph failed; the lines above say why. Run the command again."
+  .venv/bin/python scripts/unpack_scenes.py .venv/scenes || exit $?
 }

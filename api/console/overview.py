@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The head line (the proof of sight) and the list of alerts, as HTML. Pure: a snapshot in, text out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from api.console.icons import kind_icon
+from api.console.moments import left, since
+from api.console.texts import Words
+from api.operations import Coverage
+from events.alerts import Alert, CaseState, Decision
+from gridwatch.core.camera import CameraStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is seen now.
+
+    Attributes:
+        troubled: some of the cameras that do not see, worst first.
+        store_answers: whether the last read of the store succeeded.
+    """
+
+    coverage: Coverage
+    troubled: tuple[CameraStatus, ...]
+    run_mode: str
+    now: datetime
+    store_answers: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The alerts shown: those that wait for an operator first, each part newest first."""
+
+    pending: tuple[Alert, ...]
+    decided: tuple[Alert, ...]
+    more: bool
+    more_pending: bool
+
+    def in_order(self) -> tuple[Alert, ...]:
+        """Return all, as they stand in the list."""
+        return self.pending + self.decided
+
+
+def head_html(sight: Sight, pending: int, words: Words) -> str:
+    """Return the head line: what is seen, what is not, and how fresh it is."""
+    mode = words.of("mode", sight.run_mode) if sight.run_mode != "actual" else ""
+    return (
+        f'<div class="gw-brand"><b>{escape(words("product"))}</b><span>{escape(words("subtitle"))}</span>'
+        + (f'<em class="gw-mode">{escape(mode)}</em>' if mode else "")
+        + f'</div><div class="gw-sight" data-now="{sight.now.isoformat()}" data-pending="{pending}">{_proof(sight, words)}</div>'
+        + '<button class="gw-lang" data-do="language" aria-keyshortcuts="L">'
+        + f"{escape(words('language'))} <kbd>L</kbd></button>"
+    )
+
+
+def _proof(sight: Sight, words: Words) -> str:
+    coverage = sight.coverage
+    if not sight.store_answers:
+        return f'<span class="gw-chip gw-bad">{escape(words("sight.store"))}</span>'
+    if coverage.seeing == 0:
+        first = f'<span class="gw-chip gw-bad">{escape(words("sight.none"))}</span>'
+    else:
+        text = words("sight.seeing", seeing=coverage.seeing, cameras=coverage.cameras)
+        first = f'<span class="gw-chip gw-good">{escape(text)}</span>'
+    parts = [first]
+    if coverage.blind:
+        parts.append(
+            f'<span class="gw-chip gw-bad">{escape(words("sight.blind", blind=coverage.blind))}</span>'
+        )
+    other = coverage.cameras - coverage.seeing - coverage.blind
+    if other:
+        parts.append(f'<span class="gw-chip gw-warn">{escape(words("sight.other", other=other))}</span>')
+    parts.append(f'<span class="gw-chip">{escape(_oldest(coverage, words))}</span>')
+    parts.append(f'<span class="gw-chip gw-bad gw-stale">{escape(words("sight.stale"))}</span>')
+    return "".join(parts)
+
+
+def _oldest(coverage: Coverage, words: Words) -> str:
+    if coverage.oldest_look_s is None:
+        return words("sight.no_look")
+    return words("sight.oldest", age=f"{coverage.oldest_look_s:.1f}")
+
+
+def troubled_html(sight: Sight, words: Words) -> str:
+    """Return the cameras that do not see, with the reason and since when."""
+    return "".join(
+        f'<div class="gw-trouble gw-is-{status.state.value}"><b>{escape(status.name or status.camera_id)}</b>'
+        f"<span>{escape(words.of('state', status.state.value))}{_reason(status)}</span>"
+        f"{since(status.since, sight.now, words)}</div>"
+        for status in sight.troubled
+    )
+
+
+def _reason(status: CameraStatus) -> str:
+    return f" · {escape(status.reason)}" if status.reason else ""
+
+
+def list_html(listing: Listing, selected: str | None, sight: Sight, words: Words) -> str:
+    """Return the list, never empty without the proof beside it."""
+    if not listing.in_order():
+        return _empty_html(sight, words)
+    count = f"{len(listing.pending)}{'+' if listing.more_pending else ''}"
+    parts = [f'<h2 class="gw-part gw-first">{escape(words("list.pending", count=count))}</h2>']
+    if not listing.pending:
+        parts.append(f'<p class="gw-none">{escape(words("list.none_pending"))}</p>')
+    parts.append(_rows(listing.pending, selected, sight.now, words))
+    if listing.decided:
+        parts.append(f'<h2 class="gw-part">{escape(words("list.decided"))}</h2>')
+        parts.append(_rows(listing.decided, selected, sight.now, words))
+    if listing.more or listing.more_pending:
+        parts.append(f'<button class="gw-more" data-do="more">{escape(words("list.more"))}</button>')
+    return "".join(parts)
+
+
+def _empty_html(sight: Sight, words: Words) -> str:
+    sees = sight.coverage.seeing > 0 and sight.store_answers
+    proof = words("list.empty_proof" if sees else "list.empty_blind")
+    mood = "gw-good" if sees else "gw-bad"
+    return (
+        f'<div class="gw-empty {mood}"><h2>{escape(words("list.empty"))}</h2>'
+        f'<div class="gw-sight">{_proof(sight, words)}</div><p>{escape(proof)}</p></div>'
+    )
+
+
+def _rows(alerts: Sequence[Alert], selected: str | None, now: datetime, words: Words) -> str:
+    return "".join(_row(alert, now, words, chosen=alert.id == selected) for alert in alerts)
+
+
+def _row(alert: Alert, now: datetime, words: Words, *, chosen: bool) -> str:
+    classes = f"gw-row gw-s{alert.severity} gw-{alert.decision.value} gw-{alert.activity.value}"
+    grid = alert.grid_name or words("detail.no_grid")
+    return (
+        f'<div class="{classes}{" gw-chosen" if chosen else ""}" role="option" aria-selected="{str(chosen).lower()}" '
+        f'data-do="select" data-arg="{escape(alert.id)}">{kind_icon(alert.kind)}'
+        f'<div class="gw-row-text"><div class="gw-row-title"><b>{escape(words.pick(alert.title))}</b>'
+        f"{since(alert.opened_at, now, words)}</div>"
+        f'<div class="gw-row-place">{escape(alert.camera_name or alert.camera_id)} · {escape(grid)}</div>'
+        f'<div class="gw-row-state"><span class="gw-level">{escape(words.of("severity", str(alert.severity)))}</span>'
+        f"{state_chips(alert, words)}{_row_due(alert, now, words)}</div></div></div>"
+    )
+
+
+def _row_due(alert: Alert, now: datetime, words: Words) -> str:
+    due = alert.due.get("review")
+    return left(due, now, words) if due is not None and alert.decision is Decision.PENDING else ""
+
+
+def state_chips(alert: Alert, words: Words) -> str:
+    """Return the three fields, each as a chip; the case only once there is one."""
+    chips = [
+        ("activity", alert.activity.value),
+        ("decision", alert.decision.value),
+    ]
+    if alert.case is not CaseState.NONE:
+        chips.append(("case", alert.case.value))
+    return "".join(
+        f'<span class="gw-tag gw-tag-{group}-{word}">{escape(words.of(group, word))}</span>'
+        for group, word in chips
+    )

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One operator's page: what is shown, the keys, and the decisions. Blocking work always goes to a thread."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from nicegui import background_tasks, context, run, ui
+from nicegui.events import GenericEventArguments, KeyEventArguments
+
+from api.console import detail, overview
+from api.console.detail import Asking
+from api.console.moments import clock_time
+from api.console.overview import Listing, Sight
+from api.console.snapshot import Snapshot, SnapshotReader
+from api.console.texts import Language, Words
+from api.errors import ListenerOverflow, TooManyListeners
+from api.feed import JournalFeed, Listener
+from api.operations import Operations
+from api.services import Services
+from events.alerts import Alert, Decision, DismissReason
+from events.errors import DecisionConflict, EventsError, IllegalDecision, StoreError, UnknownIncident
+
+ASSETS: Final = Path(__file__).parent / "assets"
+# Until there is authentication (a later issue) an operator is known by the door that was used.
+OPERATOR: Final = "console"
+_PAGE_ROWS: Final = 50
+_MOST_ROWS: Final = 400
+_NOTE_S: Final = 3.0
+_NOTE: Final = "return (document.querySelector('.gw-note') || {}).value || ''"
+_SIGHT_S: Final = 2.0
+_GATHER_S: Final = 0.15
+_RETRY_S: Final = 2.0
+_WAIT_S: Final = 30.0
+_CLICK: Final = """(event) => {
+  const target = event.target.closest('[data-do]');
+  if (target === null) return;
+  if (target.tagName === 'A') event.preventDefault();
+  const note = document.querySelector('.gw-note');
+  emit({act: target.dataset.do, arg: target.dataset.arg || '', note: note === null ? '' : note.value});
+}"""
+
+
+class ConsolePage:
+    """One browser's page. Lives on the event loop; lives as long as its client."""
+
+    def __init__(self, operations: Operations, feed: JournalFeed, services: Services, words: Words) -> None:
+        self._operations, self._feed, self._clock, self._words = operations, feed, services.clock, words
+        self._reader = SnapshotReader(operations, services)
+        self._limit = _PAGE_ROWS
+        self._chosen_id: str | None = None
+        self._asking: Asking | None = None
+        self._closed = self._following = False
+        self._listener: Listener | None = None
+        self._snapshot: Snapshot | None = None
+        self._busy = asyncio.Lock()
+
+    async def build(self) -> None:
+        """Build the page with what is known now; the browser connects after it."""
+        ui.add_head_html('<link rel="stylesheet" href="/console/assets/console.css">')
+        ui.add_body_html('<script defer src="/console/assets/console.js"></script>')
+        with ui.element("div").classes("gw") as self._root:
+            self._root.props["data-language"] = self._words.language.value
+            self._root.props["data-times"] = json.dumps(self._words.group("time"), ensure_ascii=False)
+            self._head = ui.html(tag="header").classes("gw-head")
+            with ui.element("main").classes("gw-main"):
+                with ui.element("nav").classes("gw-side"):
+                    self._troubled = ui.html().classes("gw-troubled")
+                    self._list = ui.html().classes("gw-list").props('role="listbox"')
+                with ui.element("section").classes("gw-detail"):
+                    self._title = ui.html().classes("gw-detail-head")
+                    self._panel = ui.html()
+                    with ui.element("div").classes("gw-columns"):
+                        with ui.element("div").classes("gw-column"):
+                            self._picture = ui.html()
+                            self._timeline = ui.html()
+                        self._facts = ui.html().classes("gw-column gw-facts")
+            ui.html(_keys_html(self._words), tag="footer").classes("gw-keys")
+        self._root.on("click", self._clicked, js_handler=_CLICK)
+        ui.keyboard(self._pressed, ignore=["input", "select", "textarea"], repeating=False)
+        await self.refresh()
+        client = context.client
+        client.on_delete(self.close)
+        client.on_connect(self._connected)
+
+    def close(self) -> None:
+        """Stop listening: the browser is gone."""
+        self._closed = True
+        if self._listener is not None:
+            self._listener.close()
+
+    async def refresh(self) -> None:
+        """Read everything again and show it; overlapping calls are put one after the other."""
+        async with self._busy:
+            snapshot = await run.io_bound(self._reader.read, self._chosen_id, self._limit, self._snapshot)
+            if snapshot is None or self._closed:
+                return
+            self._snapshot = snapshot
+            self._chosen_id = snapshot.chosen.id if snapshot.chosen else None
+            self._show(snapshot)
+
+    def _connected(self) -> None:
+        if not self._following:
+            self._following = True
+            background_tasks.create(self._follow(), name="console follows the journal")
+            background_tasks.create(self._watch_sight(), name="console watches the sight")
+
+    async def _follow(self) -> None:
+        while not self._closed:
+            try:
+                self._listener = self._feed.listen()
+            except (StoreError, TooManyListeners):
+                await asyncio.sleep(_RETRY_S)
+                continue
+            try:
+                await self._listen(self._listener)
+            except ListenerOverflow:
+                await self.refresh()
+            finally:
+                self._feed.leave(self._listener)
+
+    async def _listen(self, listener: Listener) -> None:
+        await self.refresh()  # what happened between the page's build and now
+        while not self._closed and (rows := await listener.take(_WAIT_S)) is not None:
+            if rows:
+                await asyncio.sleep(_GATHER_S)  # one refresh for changes that come together
+                await self.refresh()
+        self._closed = True
+
+    async def _watch_sight(self) -> None:
+        while not self._closed:
+            await asyncio.sleep(_SIGHT_S)
+            if self._snapshot is not None and not self._closed:
+                await self._refresh_sight(self._snapshot)
+
+    async def _refresh_sight(self, snapshot: Snapshot) -> None:
+        if not snapshot.sight.store_answers:
+            await self.refresh()
+            return
+        sight = await run.io_bound(self._reader.sight)
+        if sight is not None and not self._closed:
+            self._show_sight(sight, snapshot.listing)
+
+    # showing
+
+    def _show(self, snapshot: Snapshot) -> None:
+        words, now, chosen = self._words, snapshot.sight.now, snapshot.chosen
+        self._show_sight(snapshot.sight, snapshot.listing)
+        _set(self._list, overview.list_html(snapshot.listing, self._chosen_id, snapshot.sight, words))
+        _set(self._title, detail.title_html(chosen, now, words))
+        _set(self._picture, detail.picture_html(chosen, now, words))
+        _set(self._facts, detail.facts_html(chosen, now, words))
+        _set(self._timeline, detail.timeline_html(snapshot.rows, now, words))
+        _set(self._panel, detail.panel_html(self._asking, words))
+
+    def _show_sight(self, sight: Sight, listing: Listing) -> None:
+        _set(self._head, overview.head_html(sight, len(listing.pending), self._words))
+        _set(self._troubled, overview.troubled_html(sight, self._words))
+        if not listing.in_order():
+            _set(self._list, overview.list_html(listing, None, sight, self._words))
+
+    # what the operator does
+
+    async def _clicked(self, event: GenericEventArguments) -> None:
+        act, arg, note = (str(event.args.get(name, "")) for name in ("act", "arg", "note"))
+        if act == "select":
+            await self._choose(arg)
+        elif act == "reason":
+            await self._dismiss(arg, note)
+        elif act == "confirm":
+            await self._confirm(note)
+        else:
+            await self._act(act)
+
+    async def _pressed(self, event: KeyEventArguments) -> None:
+        modifiers = event.modifiers
+        if not event.action.keydown or modifiers.ctrl or modifiers.alt or modifiers.meta:
+            return
+        key = event.key.name if len(event.key.name) > 1 else event.key.name.lower()
+        reason = detail.reason_of_key(key) if self._asking is Asking.DISMISS else None
+        if reason is not None:
+            await self._dismiss(reason.value, await self._note())
+        elif key == "c":
+            await self._confirm(await self._note())
+        elif key in _ACTS:
+            await self._act(_ACTS[key])
+
+    async def _note(self) -> str:
+        """Return what stands in the note's field."""
+        if self._asking is None:
+            return ""
+        with self._root:
+            return str(await ui.run_javascript(_NOTE, timeout=_NOTE_S))
+
+    async def _act(self, act: str) -> None:
+        step = self._steps().get(act)
+        if step is not None:
+            await step()
+
+    def _steps(self) -> dict[str, Callable[[], Any]]:
+        return {
+            "next": lambda: self._move(1),
+            "previous": lambda: self._move(-1),
+            "pending": self._next_pending,
+            "dismiss": self._ask_why,
+            "cancel": lambda: self._ask(None),
+            "clip": self._open_clip,
+            "language": self._switch_language,
+            "more": self._show_more,
+        }
+
+    async def _choose(self, alert_id: str) -> None:
+        self._chosen_id, self._asking = alert_id, None
+        await self.refresh()
+        ui.run_javascript("gridwatchScroll()")
+
+    async def _move(self, step: int) -> None:
+        shown = self._snapshot.listing.in_order() if self._snapshot else ()
+        ids = [alert.id for alert in shown]
+        if not ids:
+            return
+        at = ids.index(self._chosen_id) + step if self._chosen_id in ids else 0
+        await self._choose(ids[min(max(at, 0), len(ids) - 1)])
+
+    async def _next_pending(self) -> None:
+        ids = [alert.id for alert in self._snapshot.listing.pending] if self._snapshot else []
+        if not ids:
+            return
+        at = ids.index(self._chosen_id) + 1 if self._chosen_id in ids else 0
+        await self._choose(ids[at % len(ids)])
+
+    async def _ask_why(self) -> None:
+        chosen = self._chosen()
+        if chosen is not None and chosen.decision is not Decision.DISMISSED:
+            await self._ask(Asking.DISMISS)
+
+    async def _ask(self, asking: Asking | None) -> None:
+        self._asking = asking
+        _set(self._panel, detail.panel_html(asking, self._words))
+
+    def _chosen(self) -> Alert | None:
+        return self._snapshot.chosen if self._snapshot else None
+
+    async def _open_clip(self) -> None:
+        chosen = self._chosen()
+        if chosen is not None and chosen.clip.state == "ready":
+            ui.navigate.to(f"/api/v1/alerts/{chosen.id}/clip", new_tab=True)
+
+    async def _switch_language(self) -> None:
+        other: Language = self._words.language.other
+        ui.navigate.to(f"/?lang={other.value}")
+
+    async def _show_more(self) -> None:
+        self._limit = min(self._limit * 2, _MOST_ROWS)
+        await self.refresh()
+
+    async def _confirm(self, note: str) -> None:
+        chosen = self._chosen()
+        if chosen is None or chosen.decision is Decision.CONFIRMED:
+            return
+        if chosen.decision is Decision.DISMISSED and not note.strip():  # a changed decision needs its reason
+            await self._ask(Asking.CHANGE)
+            return
+        await self._decide(
+            "done.confirmed",
+            lambda: self._operations.confirm(
+                chosen.id, by=OPERATOR, seen_revision=chosen.revision, note=note.strip()
+            ),
+        )
+
+    async def _dismiss(self, reason: str, note: str) -> None:
+        chosen = self._chosen()
+        if chosen is None or reason not in set(DismissReason):
+            return
+        await self._decide(
+            "done.dismissed",
+            lambda: self._operations.dismiss(
+                chosen.id,
+                by=OPERATOR,
+                seen_revision=chosen.revision,
+                reason=DismissReason(reason),
+                note=note.strip(),
+            ),
+        )
+
+    async def _decide(self, done: str, decide: Callable[[], Alert]) -> None:
+        """Record a decision on what the operator saw, and say what became of it."""
+        try:
+            await run.io_bound(decide)
+        except EventsError as error:
+            self._tell(self._refusal(error), "negative")
+        else:
+            self._asking = None
+            self._tell(self._words(done), "positive")
+        await self.refresh()
+
+    def _refusal(self, error: EventsError) -> str:
+        words = self._words
+        if isinstance(error, DecisionConflict):
+            at = clock_time(error.at, self._clock.now())
+            return words(
+                "refused.conflict", by=error.by, at=at, decision=words.of("decision", error.decision)
+            )
+        if isinstance(error, IllegalDecision):
+            return words("refused.illegal", why=str(error))
+        return words("refused.gone" if isinstance(error, UnknownIncident) else "refused.store")
+
+    def _tell(self, text: str, mood: str) -> None:
+        with self._root:
+            ui.notify(text, type=mood, position="top", timeout=4_000 if mood == "positive" else 9_000)  # type: ignore[arg-type]
+
+
+_ACTS: Final = {
+    "j": "next",
+    "ArrowDown": "next",
+    "k": "previous",
+    "ArrowUp": "previous",
+    "n": "pending",
+    "d": "dismiss",
+    "Escape": "cancel",
+    "o": "clip",
+    "l": "language",
+}
+
+
+def _set(element: ui.html, content: str) -> None:
+    if element.content != content:  # an unchanged picture is not loaded again
+        element.set_content(content)
+
+
+def _keys_html(words: Words) -> str:
+    keys = (
+        (("J", "K"), "keys.move"),
+        (("N",), "keys.pending"),
+        (("C",), "keys.confirm"),
+        (("D",), "keys.dismiss"),
+        (("O",), "keys.clip"),
+        (("L",), "keys.language"),
+    )
+    return "".join(
+        f"<span>{''.join(f'<kbd>{name}</kbd>' for name in names)} {words(text)}</span>"
+        for names, text in keys
+    )

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every word that an operator reads, in Chinese and English. Not the words of messages or of the API."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Language(StrEnum):
+    """A language of the console."""
+
+    ZH = "zh"
+    EN = "en"
+
+    @property
+    def other(self) -> "Language":
+        """The one that the switch leads to."""
+        return Language.EN if self is Language.ZH else Language.ZH
+
+
+TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "product": ("网格视界", "gridwatch"),
+        "subtitle": ("视频疑似警情", "suspected incidents on video"),
+        "language": ("English", "中文"),
+        "mode.exercise": ("演练", "exercise"),
+        "mode.test": ("测试", "test"),
+        # proof of sight
+        "sight.seeing": ("看得见 {seeing} / {cameras} 路", "{seeing} of {cameras} cameras seeing"),
+        "sight.blind": ("看不见 {blind} 路", "{blind} blind"),
+        "sight.other": ("降级或停用 {other} 路", "{other} degraded or off"),
+        "sight.oldest": ("最旧一眼 {age} 秒前", "oldest look {age} s ago"),
+        "sight.no_look": ("尚无画面分析结果", "no look answered yet"),
+        "sight.none": ("没有一路摄像机看得见", "no camera is seeing"),
+        "sight.stale": (
+            "与服务器的连接中断，以下内容不是最新",
+            "connection lost: what you see is not current",
+        ),
+        "sight.store": ("数据库无应答，列表不是最新", "the store does not answer: the list is not current"),
+        "state.seeing": ("正常", "seeing"),
+        "state.degraded": ("降级", "degraded"),
+        "state.blind": ("看不见", "blind"),
+        "state.off": ("停用", "off"),
+        "state.maintenance": ("维护", "maintenance"),
+        # list
+        "list.pending": ("待核 {count}", "To review {count}"),
+        "list.decided": ("已核", "Reviewed"),
+        "list.more": ("还有更早的警情，显示更多", "there are older alerts: show more"),
+        "list.empty": ("目前没有警情", "No alerts"),
+        "list.empty_proof": (
+            "在看得见的范围内没有发现；看不见的地方情况不明。",
+            "Nothing was found where cameras see; where they do not, nothing is known.",
+        ),
+        "list.empty_blind": (
+            "没有摄像机看得见：空列表不代表平安。",
+            "No camera is seeing: an empty list does not mean that all is well.",
+        ),
+        "list.none_pending": ("没有待核警情", "nothing to review"),
+        # kinds and words of the three fields
+        "kind.fire": ("明火", "fire"),
+        "kind.smoke": ("烟雾", "smoke"),
+        "kind.crowd": ("人群", "crowd"),
+        "kind.traffic": ("交通", "traffic"),
+        "severity.1": ("一级", "level 1"),
+        "severity.2": ("二级", "level 2"),
+        "severity.3": ("三级", "level 3"),
+        "severity.4": ("四级", "level 4"),
+        "activity.ongoing": ("持续中", "ongoing"),
+        "activity.unseen": ("暂看不见", "out of sight"),
+        "activity.ended": ("已消失", "ended"),
+        "decision.pending": ("待核", "to review"),
+        "decision.confirmed": ("已确认", "confirmed"),
+        "decision.dismissed": ("已排除", "dismissed"),
+        "case.none": ("未上报", "not reported"),
+        "case.reported": ("已收件", "received"),
+        "case.accepted": ("已受理", "accepted"),
+        "case.dispatched": ("已派遣", "dispatched"),
+        "case.signed": ("已签收", "signed"),
+        "case.handled": ("已处置", "handled"),
+        "case.verified": ("已核查", "verified"),
+        "case.closed": ("已结案", "closed"),
+        "case.returned": ("退回补充", "returned"),
+        "case.rejected": ("不予立案", "rejected"),
+        "case.voided": ("已作废", "voided"),
+        "case.reopened": ("已重开", "reopened"),
+        "lane.fire": ("火警 119", "fire 119"),
+        "lane.police": ("警情 110 / 122", "police 110 / 122"),
+        "lane.non_police": ("非警情", "non-police"),
+        # the alert
+        "detail.none": ("未选择警情", "no alert selected"),
+        "detail.no_still": ("没有现场图片", "no picture"),
+        "detail.facts": ("依据", "Facts"),
+        "detail.place": ("地点", "Place"),
+        "detail.due": ("时限", "Deadlines"),
+        "detail.timeline": ("经过", "Timeline"),
+        "detail.camera": ("摄像机", "camera"),
+        "detail.zone": ("区域", "zone"),
+        "detail.grid": ("网格", "grid"),
+        "detail.no_grid": ("不在任何网格内", "in no grid"),
+        "detail.address": ("位置", "address"),
+        "detail.lane": ("分流", "lane"),
+        "detail.unit": ("建议责任单位", "unit hint"),
+        "detail.category": ("类别", "category"),
+        "detail.began": ("开始", "began"),
+        "detail.opened": ("报出", "opened"),
+        "detail.last_seen": ("最近所见", "last seen"),
+        "detail.ended": ("消失", "ended"),
+        "detail.case": ("案件", "case"),
+        "detail.confidence": ("置信度", "confidence"),
+        "detail.captured": ("拍摄于", "captured"),
+        "detail.decided": ("{by} 于 {at} {decision}", "{decision} by {by} at {at}"),
+        "clip.ready": ("录像片段", "clip"),
+        "clip.pending": ("录像生成中", "clip is being made"),
+        "clip.none": ("没有录像", "no clip"),
+        "call119": ("立即拨打 119", "Call 119 at once"),
+        "call119.why": (
+            "本系统不是经认证的火灾报警装置。看到疑似火情请立即拨打 119，不要等待核实。",
+            "Not a certified fire alarm. If this may be a fire, call 119 at once; do not wait for a review.",
+        ),
+        # deadlines
+        "due.review": ("核实", "review"),
+        "due.sign": ("签收", "sign"),
+        "due.handle": ("办理", "handle"),
+        "due.verify": ("核查", "verify"),
+        # decisions
+        "do.confirm": ("确认", "Confirm"),
+        "do.dismiss": ("排除", "Dismiss"),
+        "do.cancel": ("取消", "Cancel"),
+        "dismiss.title": ("排除的原因", "Why dismiss it?"),
+        "dismiss.note": ("备注（误报请写明实际是什么）", "note (for a false alarm: what it really was)"),
+        "dismiss.hint": (
+            "先写备注（可空），再按 1–4 排除；回车离开备注框",
+            "note first if any, then 1–4; Enter leaves the note",
+        ),
+        "change.title": ("已排除的警情改为确认", "Confirm what was dismissed"),
+        "change.note": ("改变决定的原因（必填）", "why the decision changes (required)"),
+        "change.hint": ("写明原因，回车，再按 C", "say why, Enter, then press C"),
+        "reason.false_alarm": ("误报", "false alarm"),
+        "reason.harmless": ("属实，无需处置", "true but harmless"),
+        "reason.drill": ("演练", "drill"),
+        "reason.duplicate": ("重复", "duplicate"),
+        "done.confirmed": ("已确认", "confirmed"),
+        "done.dismissed": ("已排除", "dismissed"),
+        "refused.conflict": (
+            "{by} 已于 {at} {decision}，请先看再定",
+            "{by} decided at {at}: {decision}. Look again first",
+        ),
+        "refused.illegal": ("不能这样决定：{why}", "this decision is not allowed: {why}"),
+        "refused.store": (
+            "没有记录：数据库无应答，请再试",
+            "not recorded: the store does not answer, try again",
+        ),
+        "refused.gone": ("这条警情已不存在", "this alert is gone"),
+        # keys
+        "keys.move": ("上下移动", "move"),
+        "keys.pending": ("下一条待核", "next to review"),
+        "keys.confirm": ("确认", "confirm"),
+        "keys.dismiss": ("排除，再按 1–4", "dismiss, then 1–4"),
+        "keys.clip": ("看录像", "clip"),
+        "keys.language": ("中文 / English", "English / 中文"),
+        # timeline
+        "row.opened": ("报出疑似警情", "opened"),
+        "row.updated": ("更新", "updated"),
+        "row.unseen": ("摄像机暂看不见现场", "out of the camera's sight"),
+        "row.seen": ("重新看见现场", "in sight again"),
+        "row.ended": ("现场不再可见该现象", "no longer there"),
+        "row.reopened": ("再次出现", "there again"),
+        "row.confirmed": ("确认属实", "confirmed"),
+        "row.dismissed": ("排除", "dismissed"),
+        "row.case": ("案件系统回复", "case system answered"),
+        "row.evidence": ("保存证据", "evidence stored"),
+        "row.orphan": ("无主回复", "orphan reply"),
+        "actor.machine": ("系统", "system"),
+        "actor.operator": ("操作员", "operator"),
+        "actor.case": ("案件系统", "case system"),
+        # facts
+        "fact.count": ("人数", "persons"),
+        "fact.count_low": ("人数下限", "persons, at least"),
+        "fact.count_high": ("人数上限", "persons, at most"),
+        "fact.people_by_boxes": ("逐个数出", "counted one by one"),
+        "fact.people_by_density": ("按密度估计", "estimated by density"),
+        "fact.density_per_m2": ("密度（人/平方米）", "density (persons per m²)"),
+        "fact.limit": ("限值（人）", "limit (persons)"),
+        "fact.limit_s": ("限时（秒）", "limit (s)"),
+        "fact.dwell_s": ("已持续（秒）", "lasted (s)"),
+        "fact.looks_in_favour": ("支持的观察次数", "looks in favour"),
+        "fact.looks_taken": ("观察次数", "looks taken"),
+        "fact.looks_without": ("其后未见的次数", "looks without it"),
+        "fact.unseen_s": ("未见（秒）", "not seen for (s)"),
+        "fact.area_share": ("占画面", "share of the picture"),
+        "fact.growth": ("面积倍数", "growth (times)"),
+        "fact.highest_confidence": ("最高置信度", "highest confidence"),
+        "fact.change_inside": ("框内变化（灰度）", "change inside (grey levels)"),
+        "fact.beside_fire": ("紧邻火焰", "beside a fire"),
+        "fact.vehicles": ("车辆数", "vehicles"),
+        "fact.vehicle": ("车型", "vehicle"),
+        "fact.stood_at_first_look": ("首次观察时已停", "stood at the first look"),
+        "label.person": ("人", "person"),
+        "label.bicycle": ("自行车", "bicycle"),
+        "label.car": ("小汽车", "car"),
+        "label.motorcycle": ("摩托车", "motorcycle"),
+        "label.bus": ("客车", "bus"),
+        "label.truck": ("货车", "truck"),
+        "label.fire": ("火焰", "fire"),
+        "label.smoke": ("烟雾", "smoke"),
+        # time
+        "time.now": ("刚刚", "just now"),
+        "time.seconds": ("{n} 秒", "{n} s"),
+        "time.minutes": ("{n} 分", "{n} min"),
+        "time.hours": ("{n} 小时", "{n} h"),
+        "time.days": ("{n} 天", "{n} d"),
+        "time.ago": ("{age}前", "{age} ago"),
+        "time.left": ("剩 {age}", "{age} left"),
+        "time.over": ("超时 {age}", "{age} overdue"),
+    }
+)
+_COLUMN: Final = MappingProxyType({Language.ZH: 0, Language.EN: 1})
+_WEIGHTED: Final = re.compile(r"^\s*([a-zA-Z]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([0-9.]{1,5}))?\s*$")
+
+
+class Words:
+    """The texts of one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self._column = _COLUMN[language]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return the text of `key` with its places filled."""
+        return TEXTS[key][self._column].format(**values)
+
+    def of(self, group: str, word: str) -> str:
+        """Return the text of a word of a group, or the word itself where none is written."""
+        pair = TEXTS.get(f"{group}.{word}")
+        return word if pair is None else pair[self._column]
+
+    def group(self, name: str) -> dict[str, str]:
+        """Return all texts of a group by their words, places unfilled."""
+        head = f"{name}."
+        return {
+            key.removeprefix(head): pair[self._column] for key, pair in TEXTS.items() if key.startswith(head)
+        }
+
+    def pick(self, texts: Mapping[str, str]) -> str:
+        """Return this language's entry of an alert's own texts."""
+        return texts.get(self.language.value) or next(iter(texts.values()), "")
+
+
+def choose_language(asked: str | None, remembered: str | None, accepted: str | None) -> Language:
+    """Return the language that was asked for, was chosen before, or that the browser prefers; Chinese otherwise."""
+    for choice in (asked, remembered):
+        if choice in set(Language):
+            return Language(choice)
+    return _preferred(accepted or "")
+
+
+def _preferred(accepted: str) -> Language:
+    """Read Accept-Language (RFC 9110 section 12.5.4): the known language with the highest weight."""
+    best, best_weight = Language.ZH, 0.0
+    for part in accepted[:200].split(","):
+        match = _WEIGHTED.match(part)
+        if match is None or match.group(1).lower() not in set(Language):
+            continue
+        weight = _weight(match.group(2))
+        if weight > best_weight:
+            best, best_weight = Language(match.group(1).lower()), weight
+    return best
+
+
+def _weight(text: str | None) -> float:
+    try:
+        return 1.0 if text is None else float(text)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What this room raises.
+
+GridwatchError
+├── InputError              (core) an address that may not be bound, a port that is taken
+└── ApiError
+    ├── UnknownCamera       no camera has this id
+    ├── NothingStored       a still, clip or picture that does not exist, or not yet
+    ├── ListenerOverflow    a listener fell too far behind the journal and was dropped
+    └── TooManyListeners    no more listeners are taken; retry later
+"""
+
+from gridwatch.core.errors import GridwatchError
+
+
+class ApiError(GridwatchError):
+    """Anything raised here on purpose."""
+
+
+class UnknownCamera(ApiError):  # noqa: N818  reads better where it is raised
+    """No configured camera has this id."""
+
+    def __init__(self, camera_id: str) -> None:
+        self.camera_id = camera_id
+        super().__init__(f"no camera {camera_id!r}")
+
+
+class NothingStored(ApiError):  # noqa: N818  reads better where it is raised
+    """What was asked for does not exist, or not yet.
+
+    Args:
+        what: still, clip or picture.
+        state: pending where it is being made, none where there is none, gone where it was deleted.
+    """
+
+    def __init__(self, what: str, state: str) -> None:
+        self.what, self.state = what, state
+        super().__init__(f"no {what}: {state}")
+
+
+class ListenerOverflow(ApiError):  # noqa: N818  reads better where it is raised
+    """A listener fell too far behind; it has to load the lists again."""
+
+
+class TooManyListeners(ApiError):  # noqa: N818  reads better where it is raised
+    """No more listeners are taken until one leaves."""

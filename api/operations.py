@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What an operator or a program can do and ask. Routes and console call these very functions: there is no other door."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from api.errors import NothingStored, UnknownCamera
+from api.metrics import ApiMetrics
+from api.services import Services
+from events.alerts import Activity, Alert, AlertFilter, AlertPage, CaseState, Decision, DismissReason
+from events.errors import DecisionConflict, IllegalDecision
+from events.grids import Grid
+from events.journal import Row
+from gridwatch.core.camera import CameraStatus, SightState
+from gridwatch.core.errors import InputError
+from gridwatch.core.zone import Kind
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much is seen: the proof beside every list.
+
+    Attributes:
+        seeing: cameras whose looks are answered; a degraded camera is not one of them.
+        oldest_look_s: the largest age of a seeing camera's last look; None where none sees, or one has no look yet.
+    """
+
+    cameras: int
+    seeing: int
+    blind: int
+    oldest_look_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Counts of all recorded alerts by each field, and of what waits for the case queue."""
+
+    run_mode: str
+    by_kind: Mapping[str, int]
+    by_activity: Mapping[str, int]
+    by_decision: Mapping[str, int]
+    by_case: Mapping[str, int]
+    waiting: int
+    oldest_waiting_s: float
+
+
+class Operations:
+    """Everything the API offers. Every method blocks (SQL, files): never call one on an event loop."""
+
+    def __init__(self, services: Services, metrics: ApiMetrics) -> None:
+        self._services, self._metrics = services, metrics
+
+    def coverage(self) -> Coverage:
+        """Return what is seen now."""
+        return coverage_of(self._services.live.statuses())
+
+    def alerts(self, wanted: AlertFilter, cursor: str | None, limit: int) -> AlertPage:
+        """Return one page of alerts, newest first."""
+        return self._services.alerts.list(wanted, cursor, limit)
+
+    def alert(self, alert_id: str) -> Alert:
+        """Return one alert, or raise UnknownIncident."""
+        return self._services.alerts.get(alert_id)
+
+    def timeline(self, alert_id: str) -> Sequence[Row]:
+        """Return an alert's journal rows, oldest first, or raise UnknownIncident."""
+        self._services.alerts.get(alert_id)
+        return self._services.alerts.timeline(alert_id)
+
+    def confirm(self, alert_id: str, *, by: str, seen_revision: int, note: str = "") -> Alert:
+        """Record that an operator takes the alert for true."""
+        return self._decided(
+            Decision.CONFIRMED,
+            lambda: self._services.book.decide(
+                alert_id, Decision.CONFIRMED, by=by, note=note, seen_revision=seen_revision
+            ),
+        )
+
+    def dismiss(
+        self, alert_id: str, *, by: str, seen_revision: int, reason: DismissReason, note: str = ""
+    ) -> Alert:
+        """Record that an operator dismisses the alert, and why."""
+        return self._decided(
+            Decision.DISMISSED,
+            lambda: self._services.book.decide(
+                alert_id, Decision.DISMISSED, by=by, reason=reason, note=note, seen_revision=seen_revision
+            ),
+        )
+
+    def still(self, alert_id: str, *, masked: bool) -> tuple[Path, str]:
+        """Return an alert's picture and its SHA-256; the masked one has its persons blurred."""
+        still = self._services.alerts.get(alert_id).still
+        if still is None:
+            raise NothingStored("still", "none")
+        sha256 = still.masked_sha256 if masked else still.sha256
+        return self._services.evidence.path(sha256, ".jpg"), sha256
+
+    def clip(self, alert_id: str) -> tuple[Path, str]:
+        """Return an alert's clip and its SHA-256."""
+        clip = self._services.alerts.get(alert_id).clip
+        if clip.state != "ready" or clip.sha256 is None:
+            raise NothingStored("clip", clip.state)
+        return self._services.evidence.path(clip.sha256, ".mp4"), clip.sha256
+
+    def masked_still(self, sha256: str) -> Path:
+        """Return the picture that may leave, by its hash."""
+        return self._services.evidence.path(sha256, ".jpg")
+
+    def cameras(self) -> Sequence[CameraStatus]:
+        """Return every camera's state, in configuration order."""
+        return self._services.live.statuses()
+
+    def picture(self, camera_id: str) -> bytes:
+        """Return a camera's last picture as JPEG."""
+        picture = self._services.live.picture(camera_id)
+        if picture is not None:
+            return picture
+        if all(status.camera_id != camera_id for status in self._services.live.statuses()):
+            raise UnknownCamera(camera_id)
+        raise NothingStored("picture", "pending")
+
+    def grids(self) -> Sequence[Grid]:
+        """Return the grids that incidents are placed in."""
+        return self._services.grids.all()
+
+    def stats(self) -> Stats:
+        """Count what is recorded, and what waits."""
+        counts = self._services.alerts.counts()
+        waiting, oldest_s = self._services.backlog()
+        return Stats(
+            run_mode=self._services.run_mode,
+            by_kind=_with_zeros(Kind, counts.by_kind),
+            by_activity=_with_zeros(Activity, counts.by_activity),
+            by_decision=_with_zeros(Decision, counts.by_decision),
+            by_case=_with_zeros(CaseState, counts.by_case),
+            waiting=waiting,
+            oldest_waiting_s=oldest_s,
+        )
+
+    def not_ready(self) -> list[str]:
+        """Return why this process is not ready; empty when it is."""
+        return self._services.ready()
+
+    def _decided(self, decision: Decision, decide: Callable[[], Alert]) -> Alert:
+        outcome = "failed"
+        try:
+            alert = decide()
+            outcome = "done"
+            return alert
+        except DecisionConflict:
+            outcome = "conflict"
+            raise
+        except IllegalDecision:
+            outcome = "illegal"
+            raise
+        finally:
+            self._metrics.decisions.labels(decision.value, outcome).inc()
+
+
+def coverage_of(statuses: Sequence[CameraStatus]) -> Coverage:
+    """Sum up what is seen."""
+    seeing = [status for status in statuses if status.state is SightState.SEEING]
+    ages = [status.last_look_age_s for status in seeing if status.last_look_age_s is not None]
+    return Coverage(
+        cameras=len(statuses),
+        seeing=len(seeing),
+        blind=sum(status.state is SightState.BLIND for status in statuses),
+        oldest_look_s=round(max(ages), 1) if ages and len(ages) == len(seeing) else None,
+    )
+
+
+def page_of(
+    items: Sequence[T], keys: Sequence[str], after: str | None, limit: int
+) -> tuple[Sequence[T], str | None]:
+    """Return the items after the one whose key is `after`, at most `limit`, and the next page's key.
+
+    Raises:
+        InputError: there is no such key (any more).
+    """
+    if after is not None and after not in keys:
+        raise InputError("the cursor is none of ours; begin the list again without it")
+    start = 0 if after is None else keys.index(after) + 1
+    end = start + limit
+    return items[start:end], keys[end - 1] if end < len(items) else None
+
+
+def _with_zeros(words: Iterable[str], counts: Mapping[str, int]) -> dict[str, int]:
+    return {str(word): counts.get(word, 0) for word in words}

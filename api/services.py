@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the API works on; wiring passes the real rooms in. Opens and owns nothing itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from events.evidence import EvidenceStore
+from events.grids import Grids
+from events.incidents import IncidentBook
+from events.reading import AlertReader
+from gridwatch.core.clock import Clock
+from gridwatch.core.ports import LiveView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything the API may call.
+
+    Attributes:
+        alerts: the store, for reading.
+        book: for decisions only; the API records nothing else.
+        evidence: where stored pictures and clips lie.
+        live: what every camera sees now.
+        ready: reasons for not being ready; empty when ready. Called in a thread.
+        backlog: messages waiting for the case queue, and the age of the oldest in seconds. Called in a thread.
+        registry: the process's metrics; the API adds its own to it.
+    """
+
+    alerts: AlertReader
+    book: IncidentBook
+    evidence: EvidenceStore
+    live: LiveView
+    grids: Grids
+    clock: Clock
+    registry: CollectorRegistry
+    ready: Callable[[], list[str]]
+    backlog: Callable[[], tuple[int, float]]
+    run_mode: str

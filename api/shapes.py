@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The JSON of the API (docs: design of the alert), built from the rooms' own types; the only pydantic models here."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.operations import Coverage, Stats
+from events.alerts import Activity, Alert, CaseState, Decided, Decision, DismissReason
+from events.grids import Grid
+from events.journal import Row
+from gridwatch.core.camera import CameraStatus, SightState
+from gridwatch.core.finding import Box, Fact
+from gridwatch.core.zone import Kind
+
+MAX_NOTE_CHARS = 500
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_NOTE_CHARS)]
+
+
+class Shape(BaseModel):
+    """A body. Unknown fields in a request are refused, so that a misspelt one is not silently lost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CoverageShape(Shape):
+    """The proof beside every list: an empty list means nothing without it."""
+
+    cameras: int = Field(description="configured cameras")
+    seeing: int = Field(description="cameras whose looks are answered")
+    blind: int = Field(description="cameras that cannot see")
+    oldest_look_s: float | None = Field(
+        description="age of the oldest last look among the seeing cameras; null where none sees, or one has none yet"
+    )
+
+    @classmethod
+    def of(cls, coverage: Coverage) -> "CoverageShape":
+        """Build it."""
+        return cls(
+            cameras=coverage.cameras,
+            seeing=coverage.seeing,
+            blind=coverage.blind,
+            oldest_look_s=coverage.oldest_look_s,
+        )
+
+
+class BoxShape(Shape):
+    """A box over the still, in normalised picture coordinates (x right, y down)."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    label: str
+    confidence: float
+
+    @classmethod
+    def of(cls, box: Box) -> "BoxShape":
+        """Build it."""
+        return cls(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1, label=box.label, confidence=box.confidence)
+
+
+class StillShape(Shape):
+    """Where the picture is, and the SHA-256 of its bytes."""
+
+    url: str
+    sha256: str
+
+
+class ClipShape(Shape):
+    """The clip: pending while it is being made, ready, or none."""
+
+    state: str
+    url: str | None
+    sha256: str | None
+
+
+class DecidedShape(Shape):
+    """Who decided, when, and why."""
+
+    at: datetime
+    by: str
+    reason: str | None
+    note: str
+
+    @classmethod
+    def of(cls, decided: Decided) -> "DecidedShape":
+        """Build it."""
+        return cls(at=decided.at, by=decided.by, reason=decided.reason, note=decided.note)
+
+
+class AlertShape(Shape):
+    """An incident as HTTP sees it."""
+
+    id: str
+    revision: int
+    kind: Kind
+    subtype: str
+    category: str
+    run_mode: str
+    camera_id: str
+    grid_id: str | None
+    severity: int = Field(ge=1, le=4, description="1 is the highest")
+    activity: Activity
+    decision: Decision
+    case: CaseState
+    case_id: str | None
+    opened_at: datetime
+    began_at: datetime
+    ended_at: datetime | None
+    title: Mapping[str, str]
+    text: Mapping[str, str]
+    facts: Mapping[str, Fact]
+    boxes: list[BoxShape]
+    still: StillShape | None
+    clip: ClipShape
+    decided: DecidedShape | None
+    due: Mapping[str, datetime]
+
+    @classmethod
+    def of(cls, alert: Alert) -> "AlertShape":
+        """Build it."""
+        taken = set(cls.model_fields) - {"boxes", "still", "clip", "decided"}
+        return cls(
+            **{name: getattr(alert, name) for name in taken},
+            boxes=[BoxShape.of(box) for box in alert.boxes],
+            still=still_of(alert),
+            clip=clip_of(alert),
+            decided=DecidedShape.of(alert.decided) if alert.decided else None,
+        )
+
+
+def still_of(alert: Alert) -> StillShape | None:
+    """Return where an alert's picture is."""
+    if alert.still is None:
+        return None
+    return StillShape(url=f"/api/v1/alerts/{alert.id}/still", sha256=alert.still.sha256)
+
+
+def clip_of(alert: Alert) -> ClipShape:
+    """Return where an alert's clip is, or will be."""
+    url = f"/api/v1/alerts/{alert.id}/clip" if alert.clip.state == "ready" else None
+    return ClipShape(state=alert.clip.state, url=url, sha256=alert.clip.sha256)
+
+
+class RowShape(Shape):
+    """One change of an incident, from the journal."""
+
+    seq: int
+    revision: int
+    kind: str
+    actor: str
+    at: datetime
+    payload: Mapping[str, Any] | None = Field(description="the change; null after retention deleted it")
+    payload_hash: str
+    prev_hash: str
+    row_hash: str
+    message_id: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> "RowShape":
+        """Build it."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class CameraShape(Shape):
+    """What is known of one camera's sight now."""
+
+    camera_id: str
+    name: str
+    state: SightState
+    reason: str
+    since: datetime
+    last_look_at: datetime | None
+    last_look_age_s: float | None
+    picture_url: str
+
+    @classmethod
+    def of(cls, status: CameraStatus, picture_url: str) -> "CameraShape":
+        """Build it."""
+        taken = set(cls.model_fields) - {"picture_url"}
+        return cls(**{name: getattr(status, name) for name in taken}, picture_url=picture_url)
+
+
+class GridShape(Shape):
+    """One grid."""
+
+    grid_id: str
+    name: str
+    division_code: str | None
+    street_code: str | None
+    community_code: str | None
+    version: str
+
+    @classmethod
+    def of(cls, grid: Grid) -> "GridShape":
+        """Build it."""
+        return cls(**{name: getattr(grid, name) for name in cls.model_fields})
+
+
+class AlertsShape(Shape):
+    """A page of alerts, newest first."""
+
+    items: list[AlertShape]
+    next: str | None
+    coverage: CoverageShape
+
+
+class RowsShape(Shape):
+    """An incident's changes, oldest first."""
+
+    items: list[RowShape]
+    next: str | None
+    coverage: CoverageShape
+
+
+class CamerasShape(Shape):
+    """A page of cameras, in configuration order."""
+
+    items: list[CameraShape]
+    next: str | None
+    coverage: CoverageShape
+
+
+class GridsShape(Shape):
+    """A page of grids."""
+
+    items: list[GridShape]
+    next: str | None
+    coverage: CoverageShape
+
+
+class BacklogShape(Shape):
+    """Messages that the case queue has not taken yet."""
+
+    messages: int
+    oldest_s: float
+
+
+class StatsShape(Shape):
+    """Counts of all recorded alerts by each field, and what waits for the case queue."""
+
+    run_mode: str
+    coverage: CoverageShape
+    by_kind: Mapping[str, int]
+    by_activity: Mapping[str, int]
+    by_decision: Mapping[str, int]
+    by_case: Mapping[str, int]
+    backlog: BacklogShape
+
+    @classmethod
+    def of(cls, stats: Stats, coverage: Coverage) -> "StatsShape":
+        """Build it."""
+        taken = set(cls.model_fields) - {"coverage", "backlog"}
+        return cls(
+            **{name: getattr(stats, name) for name in taken},
+            coverage=CoverageShape.of(coverage),
+            backlog=BacklogShape(messages=stats.waiting, oldest_s=stats.oldest_waiting_s),
+        )
+
+
+class ConfirmBody(Shape):
+    """An operator's confirmation."""
+
+    note: Note = ""
+
+
+class DismissBody(Shape):
+    """An operator's dismissal."""
+
+    reason: DismissReason
+    note: Note = ""
+
+
+class HealthShape(Shape):
+    """The process answers."""
+
+    status: str

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The rule that fire and smoke share: boxes recur in a place and their inside changes between looks.
+
+A lamp, a sign or a sunset recurs perfectly and does not move. Not a fire detection system: it says "suspected".
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from detectors.claims import Claim, Hold, Moment, Statement, Topic, as_boxes, in_zone
+from detectors.recurrence import Recurrence, Site, Thresholds
+from gridwatch.core.detections import Detections, ObjectClass
+from gridwatch.core.finding import Fact, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class BurningSettings:
+    """How one of the two kinds is judged.
+
+    Attributes:
+        looks_beside_fire: looks in favour, anywhere in the zone, that suffice while a fire is claimed on the
+            same camera; None: a fire elsewhere says nothing about this kind.
+    """
+
+    wanted: ObjectClass
+    thresholds: Thresholds
+    hold: Hold
+    looks_beside_fire: int | None = None
+
+
+class BurningRule:
+    """Fire or smoke in one zone of one camera."""
+
+    def __init__(self, topic: Topic, settings: BurningSettings) -> None:
+        self._topic, self._settings = topic, settings
+        self._claim = Claim(topic, settings.hold)
+        self._recurrence = Recurrence(settings.thresholds)
+        self._anywhere: deque[Moment | None] = deque(maxlen=settings.thresholds.window_looks)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a claim is open now."""
+        return self._claim.is_open
+
+    def update(self, moment: Moment, detections: Detections, *, beside_fire: bool = False) -> list[Finding]:
+        """Take one answered look, with `change` measured; return what is to be said."""
+        thresholds = self._settings.thresholds
+        boxes = detections.of(self._settings.wanted, at_least=thresholds.low)
+        boxes = boxes.where(in_zone(boxes, self._topic.zone.polygon))
+        self._recurrence.update(moment, boxes)
+        living = boxes.where(boxes.change >= thresholds.change_floor)  # NaN is below every floor
+        self._anywhere.append(moment if len(living) else None)
+        return self._claim.advance(moment, self._statement(moment, living, beside_fire=beside_fire))
+
+    def _statement(self, moment: Moment, living: Detections, *, beside_fire: bool) -> Statement | None:
+        entered = self._recurrence.entered()
+        site = entered or self._recurrence.strongest()
+        if site is None:
+            return None
+        seen = [each for each in self._anywhere if each is not None]
+        enough = self._settings.looks_beside_fire
+        beside = beside_fire and enough is not None and len(seen) >= enough
+        began_at = site.began_at or (seen[0].captured_at if seen else moment.captured_at)
+        if beside and not entered:
+            began_at = seen[0].captured_at
+        favour = site.in_favour
+        confidence = sum(mark.confidence for mark in favour) / len(favour) if favour else None
+        return Statement(
+            enters=entered is not None or beside,
+            stays=bool(len(living)),
+            began_at=began_at,
+            confidence=None if confidence is None else round(confidence, 3),
+            boxes=as_boxes(living),
+            facts=_facts(site, beside=beside and entered is None),
+        )
+
+
+def _facts(site: Site, *, beside: bool) -> dict[str, Fact]:
+    favour = site.in_favour
+    latest = favour[-1] if favour else site.marks[-1]
+    facts: dict[str, Fact] = {
+        "looks_in_favour": len(favour),
+        "looks_taken": len(site.marks),
+        "area_share": round(latest.area, 4),
+        "growth": round(latest.area / site.began_area, 2) if site.began_area > 0 else None,
+        "highest_confidence": round(max((mark.confidence for mark in favour), default=0.0), 3),
+        "change_inside": round(latest.change, 1),
+    }
+    return facts | {"beside_fire": 1} if beside else facts

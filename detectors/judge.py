@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""All detectors of one camera. Pure and deterministic: the same looks and answers give the same findings.
+
+Not a pipeline: it neither decodes nor infers, keeps no pictures (but one small luma view) and starts nothing.
+"""
+
+from detectors.change import ChangeMeter
+from detectors.claims import Moment
+from detectors.crowd import CrowdRule
+from detectors.errors import ForeignLook
+from detectors.fire import fire_rule
+from detectors.smoke import smoke_rule
+from detectors.traffic import TrafficRule
+from gridwatch.core.camera import Camera
+from gridwatch.core.detections import Detections, Unknown
+from gridwatch.core.finding import Finding
+from gridwatch.core.look import Look
+from gridwatch.core.zone import Kind
+
+_LONGEST_STEP_S = 8.0  # a look every 4 s at least, at the next key frame; beyond that nobody was looking
+
+
+class Judge:
+    """Turns one camera's looks into findings, zone by zone."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._camera_id = camera.camera_id
+        self._meter = ChangeMeter()
+        self._fires = [fire_rule(camera.camera_id, zone) for zone in camera.zones_for(Kind.FIRE)]
+        self._smokes = [smoke_rule(camera.camera_id, zone) for zone in camera.zones_for(Kind.SMOKE)]
+        self._crowds = [CrowdRule(camera.camera_id, zone) for zone in camera.zones_for(Kind.CROWD)]
+        self._traffic = [TrafficRule(camera.camera_id, zone) for zone in camera.zones_for(Kind.TRAFFIC)]
+        self._last_mono_s: float | None = None
+        self._observed_s = 0.0
+
+    @property
+    def needs_crowd(self) -> bool:
+        """Whether the crowd counter has to run on this camera's looks."""
+        return bool(self._crowds)
+
+    def update(self, look: Look, answer: Detections | Unknown) -> list[Finding]:
+        """Take one look and the network's answer to it; return what is to be said, in the order of kinds.
+
+        `Unknown` is no evidence in either direction: no claim opens, none ends, no dwell grows. A look that is
+        not newer than the last is ignored.
+
+        Raises:
+            ForeignLook: the look is another camera's.
+        """
+        if look.camera_id != self._camera_id:
+            raise ForeignLook(self._camera_id, look.camera_id)
+        if self._last_mono_s is not None and look.at_mono_s <= self._last_mono_s:
+            return []
+        moment = self._observe(look, answered=isinstance(answer, Detections))
+        if isinstance(answer, Unknown):
+            return []
+        detections = self._meter.measure(look, answer)
+        return self._judge(moment, detections)
+
+    def _judge(self, moment: Moment, detections: Detections) -> list[Finding]:
+        said = [finding for rule in self._fires for finding in rule.update(moment, detections)]
+        beside_fire = any(rule.is_claimed for rule in self._fires)
+        for smoke in self._smokes:
+            said += smoke.update(moment, detections, beside_fire=beside_fire)
+        for crowd in self._crowds:
+            said += crowd.update(moment, detections)
+        for traffic in self._traffic:
+            said += traffic.update(moment, detections)
+        return said
+
+    def _observe(self, look: Look, *, answered: bool) -> Moment:
+        # The time up to an unanswered look counts for nothing, and so does all but 8 s of a long gap.
+        if answered and self._last_mono_s is not None:
+            self._observed_s += min(look.at_mono_s - self._last_mono_s, _LONGEST_STEP_S)
+        self._last_mono_s = look.at_mono_s
+        return Moment(look.at_mono_s, look.captured_at, self._observed_s)

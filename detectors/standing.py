@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Places where a vehicle stands, from boxes at key-frame cadence. No tracks: a place is followed, not a vehicle.
+
+A vehicle stands where a box recurs and its inside stays the same. Another vehicle at the same place changes the
+inside; so does one that drives past in front, which is why a few such looks interrupt a stand without ending it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.claims import Moment
+from gridwatch.core.detections import VEHICLES, Detections
+from gridwatch.core.geometry import Float32, box_area, iou
+
+_MOST_PLACES = 48
+_AT_LEAST = 0.25
+_STILL_MAX = (
+    14.0  # change inside: standing vehicles 1 to 13 between key frames, others in their place 20 to 70
+)
+_SAME_BOX = 0.5  # IoU from which a box lies at a place
+_RESUMES = 0.8  # after an interruption the outline must agree closely, or it is another vehicle
+_GAP_LOOKS = 3
+_GAP_S = 15.0
+_SINGLE = 0.6  # IoU above which two boxes of one look are one vehicle called by two names
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One place where vehicles were seen.
+
+    Attributes:
+        box: (4,), where the last box lay; while something stands, its outline.
+        from_start: a vehicle stood there at the first look already, so nobody saw it come.
+        since: the first look of the present stand; None while nothing stands there.
+        still_looks: looks in which it was seen to stand; `looks`: answered looks since it stands.
+    """
+
+    box: Float32
+    last_hit: Moment
+    from_start: bool
+    confidence: float
+    class_id: int
+    since: Moment | None = None
+    still_looks: int = 0
+    looks: int = 0
+    gap_looks: int = 0
+    seen: bool = True
+    queued_until_s: float | None = None
+
+    def stood_s(self, moment: Moment) -> float:
+        """Return for how long (observed) something has stood there."""
+        return 0.0 if self.since is None else moment.observed_s - self.since.observed_s
+
+    def take(self, moment: Moment, box: Float32, *, change: float, agreement: float) -> None:
+        """Take a look's box: how much its inside changed (NaN: not measured), its IoU with the place."""
+        self.seen = True
+        if np.isnan(change):
+            self.last_hit = moment
+            return
+        if change > _STILL_MAX:
+            self._moves(box)
+        elif self.since is None or (self.gap_looks and agreement < _RESUMES):
+            # It has stood since the look before, with which the inside was compared.
+            self.since, self.still_looks, self.looks = moment if self.gap_looks else self.last_hit, 1, 1
+            self.gap_looks, self.box = 0, box
+        else:
+            self.still_looks, self.gap_looks, self.box = self.still_looks + 1, 0, box
+        self.last_hit = moment
+
+    def _moves(self, box: Float32) -> None:
+        # Something drives here, perhaps only in front of what stands here: the stand is interrupted.
+        if self.since is not None:
+            self.gap_looks += 1
+            return
+        self.box, self.gap_looks, self.from_start = box, 0, False
+
+    def miss(self) -> None:
+        """Take a look that showed no vehicle there."""
+        self.gap_looks, self.seen = self.gap_looks + 1, False
+
+    def leave(self) -> None:
+        """Nothing is seen to stand there any more (what is overlooked for a while was still not seen to come)."""
+        self.since, self.still_looks, self.looks, self.queued_until_s = None, 0, 0, None
+
+
+class StandingPlaces:
+    """All places of one zone; bounded, and forgotten when nothing has been there for a while."""
+
+    def __init__(self) -> None:
+        self._places: list[Place] = []
+        self._first = True
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def update(self, moment: Moment, vehicles: Detections) -> None:
+        """Take the vehicles (see `vehicles_of`) of one answered look, with `change` measured."""
+        # What stands has the first claim on a box; what drives past takes what is left.
+        self._places.sort(key=lambda place: (place.since is None, -place.still_looks))
+        agreement = self._agreement(vehicles)
+        taken = np.zeros(len(vehicles), np.bool_)
+        for number, place in enumerate(self._places):
+            self._follow(moment, place, vehicles, np.where(taken, 0.0, agreement[:, number]), taken)
+        for index in np.flatnonzero(~taken):
+            self._places.append(self._new(moment, vehicles, int(index)))
+        self._first = False
+        self._forget(moment)
+
+    def standing(self) -> list[Place]:
+        """Return the places where something stands now, longest first."""
+        return sorted(
+            (
+                place
+                for place in self._places
+                if place.since is not None and 2 * place.still_looks >= place.looks
+            ),
+            key=lambda place: place.since.at_mono_s if place.since else 0.0,
+        )
+
+    def _follow(
+        self,
+        moment: Moment,
+        place: Place,
+        vehicles: Detections,
+        agreement: NDArray[np.floating],
+        taken: NDArray[np.bool_],
+    ) -> None:
+        place.looks += place.since is not None
+        best = int(np.argmax(agreement)) if len(agreement) else -1
+        if best < 0 or agreement[best] < _SAME_BOX:
+            place.miss()
+        else:
+            taken[best] = True
+            change, fit = float(vehicles.change[best]), float(agreement[best])
+            place.take(moment, vehicles.xyxy[best], change=change, agreement=fit)
+            place.confidence = float(vehicles.confidence[best])
+            place.class_id = int(vehicles.class_id[best])
+        gone_s = moment.observed_s - place.last_hit.observed_s
+        if place.since is not None and (place.gap_looks > _GAP_LOOKS or gone_s > _GAP_S):
+            place.leave()
+
+    def _agreement(self, vehicles: Detections) -> NDArray[np.floating]:
+        if not self._places:
+            return np.zeros((len(vehicles), 0), np.float32)
+        return iou(vehicles.xyxy, np.stack([place.box for place in self._places]))
+
+    def _new(self, moment: Moment, vehicles: Detections, index: int) -> Place:
+        # A first box whose inside did not change was there before the network noticed it: nobody saw it come.
+        change = float(vehicles.change[index])
+        unseen_arrival = self._first or not change > _STILL_MAX
+        return Place(
+            vehicles.xyxy[index],
+            moment,
+            unseen_arrival,
+            float(vehicles.confidence[index]),
+            int(vehicles.class_id[index]),
+        )
+
+    def _forget(self, moment: Moment) -> None:
+        kept = [
+            place
+            for place in self._places
+            if place.since is not None or moment.observed_s - place.last_hit.observed_s <= _GAP_S
+        ]
+        if len(kept) > _MOST_PLACES:
+            kept = sorted(kept, key=lambda place: (-place.stood_s(moment), -place.confidence))[:_MOST_PLACES]
+        self._places = kept
+
+
+def vehicles_of(detections: Detections) -> Detections:
+    """Return the vehicles (≥ 0.25), each once: the network often calls one box both car and truck."""
+    vehicles = detections.of(*VEHICLES, at_least=_AT_LEAST)
+    overlap = np.triu(iou(vehicles.xyxy, vehicles.xyxy) > _SINGLE, 1)
+    keep = np.ones(len(vehicles), np.bool_)
+    for index in range(len(vehicles)):  # by falling confidence
+        if keep[index]:
+            keep &= ~overlap[index]
+    return vehicles.where(keep)
+
+
+def near(a: Float32, b: Float32, *, reach: float = 1.5) -> bool:
+    """Tell whether the gap between two boxes is at most `reach` times the smaller one's size."""
+    gap = np.maximum(np.maximum(a[:2] - b[2:], b[:2] - a[2:]), 0.0)
+    size = float(np.sqrt(min(float(box_area(a)[0]), float(box_area(b)[0]))))
+    return bool(np.hypot(*gap) <= reach * size)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The incident book: the one writer of incidents and their journal. Rules stand in `joining`, `decisions` and `cases`.
+
+Every change is one transaction: the journal row, the message frozen in it where one is due, and the incident as it is
+then. Nothing is confirmed here by itself. Safe for several threads.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from events import decisions, joining
+from events.alerts import Activity, Alert, ClipRef, Decision, DismissReason, StillRef
+from events.answers import Answers
+from events.claims import Claims
+from events.errors import DecodeError, EvidenceError, UnknownIncident
+from events.evidence import EvidenceStore
+from events.grids import Grids
+from events.incident import STILLS_MAX, Incident
+from events.joining import Change, Join
+from events.messages import CaseReply
+from events.opening import Opener
+from events.policy import Policy, Push
+from events.recording import Act, Recording
+from events.stores.sql import Store
+from events.stores.writing import Writer
+from gridwatch.core.camera import Camera
+from gridwatch.core.clock import Clock
+from gridwatch.core.finding import Box, Finding
+from gridwatch.core.frame import Frame
+from gridwatch.core.zone import Kind
+
+__all__ = ["IncidentBook", "Policy", "Push"]
+
+MACHINE = "machine"
+
+
+class IncidentBook:
+    """Makes incidents of findings, and takes decisions and answers.
+
+    Args:
+        store: where everything is recorded.
+        clock: wall time of the records.
+        places: the configured cameras by id; an unknown camera's findings are recorded all the same.
+        grids: which grid a camera stands in.
+        evidence: where stills and clips go; None stores none.
+        policy: who this is, and when incidents are pushed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        places: Mapping[str, Camera],
+        grids: Grids,
+        evidence: EvidenceStore | None,
+        policy: Policy,
+    ) -> None:
+        self._store, self._clock, self._evidence = store, clock, evidence
+        self._opener = Opener(places, grids, policy, keeps_evidence=evidence is not None)
+        self._recording = Recording(policy, store.epoch)
+        self._answers = Answers(self._recording, clock)
+        self._claims = Claims()
+        self._lock = threading.RLock()
+        self.refused_evidence = 0  # stills and clips that could not be stored; their incidents were recorded
+
+    def resume(self) -> int:
+        """Take up the incidents of the store: nobody watches yet, so what was ongoing is unseen. Return how many are open.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        with self._lock, self._store.write() as tx:
+            self._lose(tx, None, "restart")
+            for incident in tx.with_pending_clip():  # the ring that it would be cut from is gone
+                self._attach(tx, incident, ClipRef("none"))
+            return len(tx.of_camera(None, Activity.UNSEEN))
+
+    def record(self, finding: Finding, frame: Frame | None, persons: tuple[Box, ...] = ()) -> Alert | None:
+        """Record what a finding changes.
+
+        Args:
+            finding: the claim; a repeated call with the same one changes nothing twice.
+            frame: the picture that shows it, for the still; None where there is none.
+            persons: boxes of persons in the picture, blurred in what leaves.
+
+        Returns:
+            The alert after the change, or None where no row was due (live facts, nothing known).
+
+        Raises:
+            StoreError: the database does not answer; call again.
+        """
+        still = self._still(finding, frame, persons)  # before the transaction: what a row names exists
+        with self._lock, self._store.write() as tx:
+            incident, join = self._place(tx, finding)
+            change = self._change(incident, join, finding)
+            if change is None:
+                written = None
+            else:
+                if change.kind is not None and still is not None:
+                    change = replace(change, after=_with_still(change.after, still))
+                written = self._recording.write(tx, incident, change, self._act())
+            owner = written or incident
+        if join in (Join.ENDS, Join.LEAVES, Join.NOTHING):
+            self._claims.release(finding.finding_id)
+        elif owner is not None:
+            self._claims.hold(finding.finding_id, owner.alert.id)
+        return written.alert if written and change and change.kind else None
+
+    def camera_lost(self, camera_id: str, reason: str) -> int:
+        """Make a camera's ongoing incidents unseen: it cannot tell. Return how many.
+
+        Findings that go on keep their hold: their detector says later whether they were still there.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        with self._lock, self._store.write() as tx:
+            return self._lose(tx, camera_id, reason)
+
+    def settle(self, camera_id: str) -> int:
+        """End a camera's unseen incidents that no finding claimed: it has seen long enough. Return how many.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        now = self._clock.now()
+        with self._lock, self._store.write() as tx:
+            left = [
+                one for one in tx.of_camera(camera_id, Activity.UNSEEN) if not self._claims.held(one.alert.id)
+            ]
+            for incident in left:
+                change = joining.ends(incident, now, now)
+                self._recording.write(tx, incident, change, self._act("seen_again_without_it"))
+        return len(left)
+
+    def decide(
+        self,
+        incident_id: str,
+        decision: Decision,
+        *,
+        by: str,
+        reason: DismissReason | str | None = None,
+        note: str = "",
+        seen_revision: int | None = None,
+    ) -> Alert:
+        """Record an operator's decision and return the alert after it; repeating the one that stands changes nothing.
+
+        Args:
+            incident_id: which incident.
+            decision: confirmed or dismissed.
+            by: pseudonymous staff code.
+            reason: of a dismissal a `DismissReason`; of a changed confirmation any words.
+            note: free words.
+            seen_revision: the revision that the operator saw; None skips the check.
+
+        Raises:
+            UnknownIncident: there is none with this id.
+            DecisionConflict: somebody decided since `seen_revision`.
+            IllegalDecision: this decision is not allowed.
+            StoreError: the database does not answer.
+        """
+        given = decisions.verdict(decision, by=by, reason=reason, note=note, seen_revision=seen_revision)
+        now = self._clock.now()
+        with self._lock, self._store.write() as tx:
+            incident = _known(tx, incident_id)
+            change = decisions.decide(incident, given, now)
+            if change is None:
+                return incident.alert
+            act = Act(actor=f"operator:{given.by}", at=now, reason=given.reason, note=given.note)
+            return self._recording.write(tx, incident, change, act).alert
+
+    def answer(self, reply: CaseReply) -> str:
+        """Record an answer of the case system: recorded, duplicate, orphan, or illegal (kept, but it moved nothing).
+
+        Raises:
+            StoreError: the database does not answer; do not acknowledge the answer.
+        """
+        with self._lock, self._store.write() as tx:
+            return self._answers.take(tx, reply)
+
+    def keep_unreadable(self, error: DecodeError, entry_id: str) -> str:
+        """Record an entry of the reply stream that is no reply, as it came: orphan, or duplicate.
+
+        Raises:
+            StoreError: the database does not answer; do not acknowledge the entry.
+        """
+        with self._lock, self._store.write() as tx:
+            return self._answers.keep(tx, error, entry_id)
+
+    def attach_clip(self, incident_id: str, mp4: bytes | None) -> None:
+        """Give an incident its clip; None says that there will be none.
+
+        Raises:
+            UnknownIncident: there is none with this id.
+            StoreError: the database does not answer.
+        """
+        clip = ClipRef("none")
+        if mp4 is not None and self._evidence is not None:
+            try:
+                clip = ClipRef("ready", self._evidence.put_clip(mp4))
+            except EvidenceError:
+                self.refused_evidence += 1
+        with self._lock, self._store.write() as tx:
+            self._attach(tx, _known(tx, incident_id), clip)
+
+    def _place(self, tx: Writer, finding: Finding) -> tuple[Incident | None, Join]:
+        holding = self._claims.incident_of(finding.finding_id)
+        incident = tx.incident(holding) if holding else None
+        claimed = incident is not None and incident.alert.activity is not Activity.ENDED
+        if not claimed:
+            incident = tx.latest(finding.camera_id, finding.kind, finding.subtype)
+        others = incident is not None and self._claims.held(incident.alert.id, but_not=finding.finding_id)
+        join = joining.joins(finding, incident, claimed=claimed, held_by_others=others)
+        return None if join is Join.NEW else incident, join
+
+    def _change(self, incident: Incident | None, join: Join, finding: Finding) -> Change | None:
+        now, place = self._clock.now(), self._opener.place_of(finding.camera_id)
+        if join is Join.NEW:
+            return Change("opened", self._opener.open(finding, now))
+        if incident is None or join in (Join.NOTHING, Join.LEAVES):
+            return None
+        if join is Join.REOPENS:
+            return joining.reopens(incident, finding, place, now)
+        if join is Join.ENDS:
+            return joining.ends(joining.with_facts(incident, finding), finding.at, now)
+        return joining.goes_on(incident, finding, place, now)
+
+    def _still(self, finding: Finding, frame: Frame | None, persons: tuple[Box, ...]) -> StillRef | None:
+        if frame is None or self._evidence is None or not self._wants_still(finding):
+            return None
+        veil = finding.kind is Kind.CROWD  # the counter sees people who have no boxes
+        try:
+            return self._evidence.put_still(frame, finding.boxes, finding.at, persons, veil=veil)
+        except EvidenceError:
+            self.refused_evidence += 1
+            return None
+
+    def _wants_still(self, finding: Finding) -> bool:
+        with self._lock, self._store.write() as tx:
+            incident, join = self._place(tx, finding)
+        return join in (Join.NEW, Join.REOPENS) or (
+            join is Join.GOES_ON and incident is not None and not incident.stills
+        )
+
+    def _lose(self, tx: Writer, camera_id: str | None, reason: str) -> int:
+        now = self._clock.now()
+        lost = tx.of_camera(camera_id, Activity.ONGOING)
+        for incident in lost:
+            self._recording.write(tx, incident, joining.unseen(incident, now), self._act(reason))
+        return len(lost)
+
+    def _attach(self, tx: Writer, incident: Incident, clip: ClipRef) -> None:
+        after = replace(incident, alert=replace(incident.alert, clip=clip))
+        self._recording.note(tx, incident, after, "evidence", self._act())
+
+    def _act(self, reason: str | None = None) -> Act:
+        return Act(actor=MACHINE, at=self._clock.now(), reason=reason)
+
+
+def _known(tx: Writer, incident_id: str) -> Incident:
+    incident = tx.incident(incident_id)
+    if incident is None:
+        raise UnknownIncident(incident_id)
+    return incident
+
+
+def _with_still(incident: Incident, still: StillRef) -> Incident:
+    stills = (*incident.stills, still)
+    if len(stills) > STILLS_MAX:
+        stills = (stills[0], *stills[-STILLS_MAX + 1 :])
+    return replace(incident, stills=stills, alert=replace(incident.alert, still=still))

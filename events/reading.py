@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What others read of the store: alerts, timelines, the journal, and the messages of the queue. Writes nothing."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from events.alerts import Alert, AlertFilter, AlertPage
+from events.errors import UnknownIncident
+from events.journal import Row
+from events.messages import CaseMessage, message_of
+from events.stores import queries
+from events.stores.schema import JOURNAL
+from events.stores.sql import Store
+from events.times import parse_utc, utc_text
+from gridwatch.core.errors import InputError
+
+PAGE_MAX = 500
+ROWS_MAX = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many incidents there are, by the values of their fields; a value without one is missing."""
+
+    by_kind: dict[str, int]
+    by_activity: dict[str, int]
+    by_decision: dict[str, int]
+    by_case: dict[str, int]
+
+
+class AlertReader:
+    """Reads an open store. Safe for several threads; every method may raise `StoreError`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def epoch(self) -> str:
+        """The store's epoch."""
+        return self._store.epoch
+
+    def list(self, wanted: AlertFilter, cursor: str | None, limit: int) -> AlertPage:
+        """Return one page of alerts, newest first; `limit` is taken as 1 to 500.
+
+        Raises:
+            InputError: the cursor is none of ours.
+        """
+        limit = max(1, min(PAGE_MAX, limit))
+        before = None if cursor is None else _place(cursor)
+        with self._store.read() as connection:
+            found = queries.page_of_incidents(connection, self._store.codec, wanted, before, limit + 1)
+        alerts = tuple(incident.alert for incident in found[:limit])
+        return AlertPage(alerts, _cursor(alerts[-1]) if len(found) > limit else None)
+
+    def get(self, incident_id: str) -> Alert:
+        """Return one alert.
+
+        Raises:
+            UnknownIncident: there is none with this id.
+        """
+        with self._store.read() as connection:
+            incident = queries.incident_by_id(connection, self._store.codec, incident_id)
+        if incident is None:
+            raise UnknownIncident(incident_id)
+        return incident.alert
+
+    def timeline(self, incident_id: str) -> Sequence[Row]:
+        """Return the rows of one incident, oldest first, at most 5,000.
+
+        Raises:
+            UnknownIncident: nothing was ever recorded under this id.
+        """
+        with self._store.read() as connection:
+            found = queries.rows(connection, JOURNAL.c.incident_id == incident_id, ROWS_MAX)
+        if not found:
+            raise UnknownIncident(incident_id)
+        return found
+
+    def rows_after(self, seq: int, limit: int) -> Sequence[Row]:
+        """Return at most `limit` rows of the journal after `seq`, in order."""
+        with self._store.read() as connection:
+            return queries.rows(connection, JOURNAL.c.seq > seq, max(1, min(ROWS_MAX, limit)))
+
+    def last_seq(self) -> int:
+        """Return the number of the newest row, 0 in an empty journal."""
+        with self._store.read() as connection:
+            return queries.last_seq(connection)
+
+    def counts(self) -> Counts:
+        """Count all incidents by kind, activity, decision and case."""
+        with self._store.read() as connection:
+            names = ("kind", "activity", "decision", "case_state")
+            return Counts(*(queries.count_by(connection, name) for name in names))
+
+    def messages_after(self, seq: int, limit: int) -> Sequence[CaseMessage]:
+        """Return at most `limit` messages recorded after row `seq`, in order."""
+        due = (JOURNAL.c.seq > seq) & JOURNAL.c.message_id.is_not(None) & JOURNAL.c.payload.is_not(None)
+        with self._store.read() as connection:
+            return [message_of(row) for row in queries.rows(connection, due, max(1, min(ROWS_MAX, limit)))]
+
+    def newest_message(self) -> CaseMessage | None:
+        """Return the newest message, or None."""
+        with self._store.read() as connection:
+            row = queries.newest_message_row(connection)
+        return None if row is None or row.payload is None else message_of(row)
+
+    def waiting_after(self, seq: int) -> tuple[int, datetime | None]:
+        """Count the messages recorded after row `seq`, and return when the oldest of them was, UTC."""
+        with self._store.read() as connection:
+            count, oldest = queries.waiting_messages(connection, seq)
+        return count, None if oldest is None else parse_utc(oldest)
+
+
+def _cursor(alert: Alert) -> str:
+    return base64.urlsafe_b64encode(f"{utc_text(alert.opened_at)}|{alert.id}".encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[str, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        at, incident_id = text.split("|")
+        return utc_text(parse_utc(at)), incident_id
+    except (ValueError, binascii.Error) as error:
+        raise InputError("the cursor is none of ours; begin the list again without it") from error

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One write transaction: hands out journal rows in order, chains their hashes, and keeps the projections beside them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from events.alerts import Activity
+from events.incident import Incident, IncidentCodec
+from events.journal import Row, canonical, chain_hash
+from events.stores.queries import incident_by_id, incidents_of_camera, latest_incident
+from events.stores.schema import COUNTER, INCIDENTS, JOURNAL, REPLIES, THE_COUNTER
+from events.times import utc_text
+from gridwatch.core.zone import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A row to be written: what `Row` holds and the transaction does not know by itself."""
+
+    incident_id: str
+    revision: int
+    kind: str
+    actor: str
+    at: datetime
+    payload: Mapping[str, Any]
+    message_id: str | None = None
+
+
+class Writer:
+    """The write transaction in progress. Made by `Store.write`, which commits it."""
+
+    def __init__(self, connection: Connection, codec: IncidentCodec) -> None:
+        self._connection, self._codec = connection, codec
+        locked = (
+            select(COUNTER.c.seq, COUNTER.c.last_hash).where(COUNTER.c.id == THE_COUNTER).with_for_update()
+        )
+        self._seq, self._last_hash = connection.execute(locked).one()
+        self._first = self._seq
+
+    def finish(self) -> None:
+        """Move the counter to the last row written."""
+        if self._seq != self._first:
+            moved = update(COUNTER).where(COUNTER.c.id == THE_COUNTER)
+            self._connection.execute(moved.values(seq=self._seq, last_hash=self._last_hash))
+
+    def append(self, entry: Entry) -> Row:
+        """Write the next row of the journal and return it."""
+        text = canonical(dict(entry.payload))
+        row = Row(
+            seq=self._seq + 1,
+            incident_id=entry.incident_id,
+            revision=entry.revision,
+            kind=entry.kind,
+            actor=entry.actor,
+            at=entry.at,
+            payload=entry.payload,
+            payload_hash=hashlib.sha256(text).hexdigest(),
+            prev_hash=self._last_hash,
+            row_hash="",
+            message_id=entry.message_id,
+        )
+        row = replace(row, row_hash=chain_hash(row))
+        values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
+        values |= {"at": utc_text(row.at), "payload": text.decode()}
+        self._connection.execute(insert(JOURNAL).values(values))
+        self._seq, self._last_hash = row.seq, row.row_hash
+        return row
+
+    def save(self, incident: Incident, *, new: bool = False) -> None:
+        """Write what an incident is now."""
+        alert = incident.alert
+        values = {
+            "incident_id": alert.id,
+            "revision": alert.revision,
+            "kind": alert.kind.value,
+            "subtype": alert.subtype,
+            "camera_id": alert.camera_id,
+            "activity": alert.activity.value,
+            "decision": alert.decision.value,
+            "case_state": alert.case.value,
+            "clip_state": alert.clip.state,
+            "opened_at": utc_text(alert.opened_at),
+            "ended_at": utc_text(alert.ended_at) if alert.ended_at else None,
+            "state": self._codec.encode(incident),
+        }
+        if new:
+            self._connection.execute(insert(INCIDENTS).values(values))
+        else:
+            self._connection.execute(
+                update(INCIDENTS).where(INCIDENTS.c.incident_id == alert.id).values(values)
+            )
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """Return an incident, or None."""
+        return incident_by_id(self._connection, self._codec, incident_id)
+
+    def latest(self, camera_id: str, kind: Kind, subtype: str) -> Incident | None:
+        """Return the incident of this camera, kind and subtype that was opened last, or None."""
+        return latest_incident(self._connection, self._codec, camera_id, kind, subtype)
+
+    def of_camera(self, camera_id: str | None, activity: Activity) -> list[Incident]:
+        """Return every incident with this activity: of one camera, or (None) of all."""
+        return incidents_of_camera(self._connection, self._codec, camera_id, activity)
+
+    def with_pending_clip(self) -> list[Incident]:
+        """Return every incident whose clip is still expected."""
+        found = select(INCIDENTS.c.state).where(INCIDENTS.c.clip_state == "pending")
+        return [self._codec.decode(state) for state in self._connection.execute(found).scalars()]
+
+    def knows_reply(self, source: str, reply_id: str) -> bool:
+        """Tell whether a reply with this id was recorded."""
+        known = select(REPLIES.c.seq).where(REPLIES.c.source == source, REPLIES.c.reply_id == reply_id)
+        return self._connection.execute(known).first() is not None
+
+    def case_reply_hash(self, source: str, case_id: str, case_revision: int) -> str | None:
+        """Return the content hash of the reply that has this case revision, or None."""
+        known = select(REPLIES.c.content_hash).where(
+            REPLIES.c.source == source, REPLIES.c.case_id == case_id, REPLIES.c.case_revision == case_revision
+        )
+        return self._connection.execute(known).scalar()
+
+    def note_reply(
+        self, seq: int, source: str, reply_id: str, content_hash: str, case: tuple[str, int] | None
+    ) -> None:
+        """Remember a reply, so that its next delivery is known; `case` is case id and case revision."""
+        case_id, case_revision = case or (None, None)
+        self._connection.execute(
+            insert(REPLIES).values(
+                source=source,
+                reply_id=reply_id,
+                case_id=case_id,
+                case_revision=case_revision,
+                content_hash=content_hash,
+                seq=seq,
+            )
+        )

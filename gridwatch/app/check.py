@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`gridwatch check`: every mistake at once, before anything runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from events.grids import Grids
+from gridwatch.app.cameras import load_cameras
+from gridwatch.app.settings import ModelSettings, load_settings
+from gridwatch.core.errors import InputError
+from models.catalogue import Catalogue
+
+T = TypeVar("T")
+
+
+def check_all(config: Path) -> tuple[int, int, int]:
+    """Read a configuration and all that it names.
+
+    Returns:
+        How many cameras, zones and grids there are.
+
+    Raises:
+        InputError: with one sentence per mistake.
+    """
+    settings, _ = load_settings(config)
+    mistakes: list[str] = []
+
+    def attempt(read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except InputError as error:
+            mistakes.append(str(error))
+            return None
+
+    cameras = attempt(lambda: load_cameras(settings.cameras)) or []
+    grids = attempt(lambda: Grids.load(settings.grids) if settings.grids else Grids.none())
+    attempt(lambda: _verify(settings.models))
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return len(cameras), sum(len(camera.zones) for camera in cameras), len(grids or ())
+
+
+def _verify(models: ModelSettings) -> None:
+    catalogue = Catalogue.load(models.catalogue)
+    catalogue.verify(catalogue.entry(models.network))

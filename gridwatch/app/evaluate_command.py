@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`gridwatch evaluate`: progress on the way, a table at the end, JSON on request."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gridwatch.app.engine import open_network
+from gridwatch.app.evaluate import evaluate, load_truth, report, table
+from gridwatch.app.settings import ModelSettings, load_settings
+
+
+def evaluate_command(folder: Path, truth_file: Path, json_out: Path | None, config: Path | None) -> None:
+    """Score the clips of `truth_file`, print what became of each, and write the JSON if asked."""
+    truth = load_truth(truth_file)
+    network = open_network(load_settings(config)[0].models if config else ModelSettings())
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("clips", total=len(truth.clips))
+
+        def advance(file: str) -> None:
+            progress.update(task, description=file)
+            progress.advance(task)
+
+        scores, alerts, cost = evaluate(folder, truth, network, progress=advance)
+    result = report(scores, alerts, cost)
+    console.print(table(scores), markup=False, soft_wrap=True)
+    for kind, row in result["kinds"].items():
+        console.print(
+            f"{kind}: found {row['found']} of {row['events']}, {row['false_alarms']} false in {row['camera_hours']} camera-hours",
+            markup=False,
+        )
+    if json_out:
+        json_out.parent.mkdir(parents=True, exist_ok=True)
+        json_out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The driver on the wall clock: threads around the pipeline's steps. The newest picture wins; what is late is dropped.
+
+One feed thread per camera (mostly asleep), a few shared decoders, one looking thread per core, one recorder, one ticker.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from events.errors import StoreError
+from events.incidents import IncidentBook
+from gridwatch.app.clips import ClipCutter
+from gridwatch.app.pipeline import CameraPipeline, evidence_of
+from gridwatch.app.recorder import Recorder
+from gridwatch.core.camera import CameraStatus, SightState
+from gridwatch.core.clock import Clock
+from gridwatch.core.detections import Detections, Unknown
+from gridwatch.core.finding import Finding, Stage
+from gridwatch.core.look import Look
+from gridwatch.core.mailbox import Mailbox
+from ingest.decoder import KeyDecoder
+from ingest.errors import IngestError
+from ingest.feed import Feed
+from ingest.packets import Packet
+
+log = structlog.get_logger()
+
+TICK_S = 1.0
+SETTLE_AFTER_S = (
+    60.0  # a camera that has seen this long without a claim ends what was open before it went blind
+)
+FeedMaker = Callable[[CameraPipeline, Callable[[Packet], None]], Feed]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the shard has done since it started; written by its threads, read by metrics."""
+
+    decoded: int = 0
+    damaged: int = 0
+    looks: int = 0
+    unknown: int = 0
+    findings: int = 0
+
+
+class Shard:
+    """A set of cameras from source to incident book, without module state: the unit of scale."""
+
+    def __init__(
+        self,
+        pipelines: Sequence[CameraPipeline],
+        make_feed: FeedMaker,
+        book: IncidentBook,
+        clips: ClipCutter,
+        clock: Clock,
+        threads: tuple[int, int] = (2, 2),
+    ) -> None:
+        self._pipelines: Mapping[str, CameraPipeline] = {item.camera.camera_id: item for item in pipelines}
+        self._book, self._clips, self._clock = book, clips, clock
+        self.to_decode: Mailbox[Packet] = Mailbox()
+        self.to_look: Mailbox[Look] = Mailbox()
+        self.recorder = Recorder(clock.mono_s)
+        self.counts = Counts()
+        self._stop = threading.Event()
+        self._feeds = [make_feed(item, self._deliver) for item in pipelines]
+        decoders, lookers = threads
+        self._threads = [
+            threading.Thread(target=self._decode, name=f"decode-{n}", daemon=True) for n in range(decoders)
+        ]
+        self._threads += [
+            threading.Thread(target=self._look, name=f"look-{n}", daemon=True) for n in range(lookers)
+        ]
+        self._threads.append(threading.Thread(target=self._tick, name="tick", daemon=True))
+        self._settle_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self.recorder.start()
+        for thread in self._threads:
+            thread.start()
+        for feed in self._feeds:
+            feed.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Stop in the order of the flow: feeds, decoders, looks, then what waits to be recorded."""
+        for feed in self._feeds:
+            feed.stop()
+        self._stop.set()
+        self.to_decode.close()
+        self.to_look.close()
+        for feed in self._feeds:
+            feed.join(timeout_s / 2)
+        for thread in self._threads:
+            thread.join(timeout_s / 2)
+        self.recorder.stop()
+
+    def statuses(self) -> Sequence[CameraStatus]:
+        """Return every camera's sight now."""
+        return [item.intake.sight.status() for item in self._pipelines.values()]
+
+    def picture(self, camera_id: str) -> bytes | None:
+        """Return a camera's last decoded picture as JPEG, at most 640 wide."""
+        pipeline = self._pipelines.get(camera_id)
+        frame = pipeline.intake.last_frame if pipeline else None
+        return frame.jpeg(640) if frame else None
+
+    def _deliver(self, packet: Packet) -> None:
+        self.to_decode.put(packet.camera_id, packet)
+
+    def _decode(self) -> None:
+        decoder = KeyDecoder()
+        while not self._stop.is_set():
+            if (taken := self.to_decode.take(timeout_s=1.0)) is None:
+                continue
+            camera_id, packet = taken
+            try:
+                self._decode_one(decoder, self._pipelines[camera_id], packet)
+            except Exception:  # one camera's trouble must not end a shared thread
+                self.counts.damaged += 1
+                log.exception("decode_failed", camera_id=camera_id)
+            finally:
+                self.to_decode.done(camera_id)
+
+    def _decode_one(self, decoder: KeyDecoder, pipeline: CameraPipeline, packet: Packet) -> None:
+        try:
+            frame = decoder.decode(packet)
+        except IngestError as error:
+            self.counts.damaged += 1
+            pipeline.intake.damaged(str(error))
+            return
+        self.counts.decoded += 1
+        look = pipeline.see(packet, frame)
+        if look is not None:
+            self.to_look.put(packet.camera_id, look)
+
+    def _look(self) -> None:
+        while not self._stop.is_set():
+            if (taken := self.to_look.take(timeout_s=1.0)) is None:
+                continue
+            camera_id, look = taken
+            try:
+                self._look_one(self._pipelines[camera_id], look)
+            except Exception:  # as above
+                log.exception("look_failed", camera_id=camera_id)
+            finally:
+                self.to_look.done(camera_id)
+
+    def _look_one(self, pipeline: CameraPipeline, look: Look) -> None:
+        answer = pipeline.answer(look)
+        self.counts.looks += 1
+        self.counts.unknown += isinstance(answer, Unknown)
+        for finding in pipeline.judge(look, answer):
+            self.counts.findings += 1
+            self._submit(pipeline, finding, look, answer)
+
+    def _submit(
+        self, pipeline: CameraPipeline, finding: Finding, look: Look, answer: Detections | Unknown
+    ) -> None:
+        frame, persons = evidence_of(finding, look, answer)
+
+        def record() -> None:
+            alert = self._book.record(finding, frame, persons)
+            if alert is not None and finding.stage is Stage.OPENED and alert.clip.state == "pending":
+                self._clips.order(alert.id, pipeline.intake.ring, finding.at_mono_s)
+
+        self.recorder.submit(record, may_be_dropped=finding.stage is Stage.UPDATED)
+
+    def _tick(self) -> None:
+        while not self._stop.wait(TICK_S):
+            for camera_id, pipeline in self._pipelines.items():
+                self._watch_sight(camera_id, pipeline)
+            try:
+                self._clips.step(self._clock.mono_s())
+            except StoreError as error:
+                log.warning("clip_not_attached", reason=str(error))
+
+    def _watch_sight(self, camera_id: str, pipeline: CameraPipeline) -> None:
+        """Tell the incident book when a camera goes blind, and when it has seen again for long enough."""
+        change = pipeline.intake.sight.tick()
+        now = self._clock.mono_s()
+        if change is not None:
+            log.info(
+                "sight", camera_id=camera_id, state=change.after, before=change.before, reason=change.reason
+            )
+            if change.after is SightState.SEEING:
+                self._settle_at[camera_id] = now + SETTLE_AFTER_S
+            else:
+                self._settle_at.pop(camera_id, None)
+                self.recorder.submit(lambda: self._book.camera_lost(camera_id, change.reason))
+        if now >= self._settle_at.get(camera_id, now + 1):
+            del self._settle_at[camera_id]
+            self.recorder.submit(lambda: self._book.settle(camera_id))

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Prometheus metrics of the running pipeline: read from its parts when scraped, bounded labels. Listed in docs/metrics.md."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gridwatch.app.live import Shard
+from gridwatch.core.camera import SightState
+
+
+class PipelineCollector(Collector):
+    """What the shard has done, what its cameras see, and what waits for the case system."""
+
+    def __init__(self, shard: Shard, backlog: Callable[[], tuple[int, float]]) -> None:
+        self._shard, self._backlog = shard, backlog
+
+    def collect(self) -> Iterator[Metric]:
+        """Return every metric now."""
+        yield self._cameras()
+        yield from self._ages()
+        yield from self._flow()
+        count, oldest_s = self._backlog()
+        yield GaugeMetricFamily(
+            "gridwatch_queue_backlog_messages", "Messages the case queue has not got yet", value=count
+        )
+        yield GaugeMetricFamily(
+            "gridwatch_queue_backlog_oldest_seconds", "Age of the oldest of them", value=oldest_s
+        )
+        waiting = self._shard.recorder.waiting
+        yield GaugeMetricFamily(
+            "gridwatch_recordings_waiting", "Findings that the store has not got yet", value=waiting
+        )
+
+    def _cameras(self) -> Metric:
+        states = [status.state for status in self._shard.statuses()]
+        family = GaugeMetricFamily("gridwatch_cameras", "Cameras by state of sight", labels=["state"])
+        for state in SightState:
+            family.add_metric([state.value], states.count(state))
+        return family
+
+    def _ages(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "gridwatch_look_age_seconds", "Age of a camera's last answered look", labels=["camera"]
+        )
+        for status in self._shard.statuses():
+            if status.last_look_age_s is not None:
+                family.add_metric([status.camera_id], status.last_look_age_s)
+        yield family
+
+    def _flow(self) -> Iterator[Metric]:
+        counts = self._shard.counts
+        named = {
+            "gridwatch_key_frames_decoded": ("Key frames decoded", counts.decoded),
+            "gridwatch_key_frames_damaged": ("Key frames that could not be decoded", counts.damaged),
+            "gridwatch_key_frames_replaced": (
+                "Key frames dropped for a newer one",
+                self._shard.to_decode.replaced,
+            ),
+            "gridwatch_looks": ("Looks given to the network", counts.looks),
+            "gridwatch_looks_replaced": ("Looks dropped for a newer one", self._shard.to_look.replaced),
+            "gridwatch_looks_unknown": ("Looks that got no answer", counts.unknown),
+            "gridwatch_findings": ("Findings that the detectors made", counts.findings),
+            "gridwatch_recordings_dropped": ("Recordings that found no room", self._shard.recorder.dropped),
+        }
+        for name, (text, value) in named.items():
+            yield CounterMetricFamily(name, text, value=value)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`gridwatch run`: the parent keeps the embedded queue and the child; the child is the pipeline and the API."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from events.queues.embedded import EmbeddedServer
+from gridwatch.app.cameras import from_environment
+from gridwatch.app.settings import Settings, load_settings
+from gridwatch.app.supervisor import end_with_parent, supervise
+from gridwatch.core.redact import redact
+
+log = structlog.get_logger()
+
+QUEUE_URL = "GRIDWATCH_QUEUE_URL"  # from the parent to its child; may hold a password, so never an argument
+EMBEDDED = "embedded"
+
+
+def run_parent(config: Path) -> int:
+    """Check the configuration, start the queue if it is ours, and keep a child running."""
+    settings, _ = load_settings(config)
+    with _queue(settings) as url:
+        os.environ[QUEUE_URL] = url
+        return supervise(
+            [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)]
+        )
+
+
+def run_child(config: Path) -> int:
+    """Watch until told to stop, or until the parent is gone."""
+    from gridwatch.app.wiring import build  # noqa: PLC0415  the parent stays small: it never imports the pipeline
+
+    settings, _ = load_settings(config)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    end_with_parent(stop.set)
+    running = build(settings, os.environ.get(QUEUE_URL) or _given_url(settings))
+    running.start()
+    log.info(
+        "watching",
+        console=running.server.url,
+        network=running.network.describe(),
+        cameras=len(running.shard.statuses()),
+    )
+    stop.wait()
+    running.close()
+    return 0
+
+
+@contextlib.contextmanager
+def _queue(settings: Settings) -> Iterator[str]:
+    if settings.queue.url.get_secret_value() != EMBEDDED:
+        yield _given_url(settings)
+        return
+    server = EmbeddedServer()
+    folder = settings.state / "queue"
+    url = server.start(folder)
+    (folder / "url").write_text(url + "\n", encoding="utf-8")
+    log.info("queue", url=redact(url), embedded=True)
+    try:
+        yield url
+    finally:
+        server.stop()
+
+
+def _given_url(settings: Settings) -> str:
+    return from_environment(settings.queue.url.get_secret_value())

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The configuration of one machine: gridwatch.yaml. Cameras stand in a file of their own (`cameras`)."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from gridwatch.app.yaml_border import Document, Strict, load_yaml, validate
+from gridwatch.core.zone import Kind
+
+GB_ID_DIGITS = 20
+
+
+def _digits(value: str) -> str:
+    if len(value) != GB_ID_DIGITS or not value.isdigit():
+        raise ValueError("must have 20 digits (GB/T 28181, type 502 for a video analysis system)")
+    return value
+
+
+class QueueSettings(Strict):
+    """The case queue."""
+
+    url: SecretStr = SecretStr("embedded")
+    """`embedded` runs a Valkey of our own under `state`; or redis://, rediss:// or unix:// of any Redis. `${NAME}` reads the environment."""
+    stream: str = "gridwatch:cases"
+    """Stream that incidents are appended to."""
+    replies: str = "gridwatch:case-replies"
+    """Stream that the case system answers on."""
+    push: dict[Kind, Literal["on_open", "on_confirm"]] = Field(default_factory=dict)
+    """When an incident of a kind is pushed; `on_open` (as 待核) where nothing is said."""
+
+
+class ApiSettings(Strict):
+    """The HTTP side."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Only loopback until there is authentication."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port; 0 takes a free one."""
+
+
+class ModelSettings(Strict):
+    """The network and its engine."""
+
+    network: str = "gridwatch-start"
+    """Name in the catalogue."""
+    catalogue: Path | None = None
+    """Another catalogue file; the committed one where nothing is said."""
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
+    """Looks at the same time, one core each."""
+
+
+class IngestSettings(Strict):
+    """Streams and decoding."""
+
+    decoders: int = Field(default=2, ge=1, le=64)
+    """Shared decoder threads."""
+    look_every_s: float = Field(default=4.0, gt=0, le=60)
+    """A camera on which nothing changes is looked at at least this often, seconds."""
+    ring_s: float = Field(default=20.0, ge=4, le=300)
+    """Seconds of packets kept per camera."""
+    ring_mib: float = Field(default=8.0, gt=0, le=1024)
+    """Hard cap of that memory per camera, MiB."""
+
+
+class EvidenceSettings(Strict):
+    """Stills and clips."""
+
+    max_gib: float = Field(default=20.0, gt=0)
+    """Cap of the evidence folder, GiB."""
+    pre_roll_s: float = Field(default=5.0, ge=0, le=60)
+    """Seconds of clip before the alert."""
+    post_roll_s: float = Field(default=5.0, ge=0, le=60)
+    """Seconds of clip after the alert."""
+    keep_days: int = Field(default=90, ge=1)
+    """How long the media named in a message are kept at least, days."""
+
+
+class Settings(Strict):
+    """gridwatch.yaml."""
+
+    source_id: Annotated[str, AfterValidator(_digits)] = "51011700005020000001"
+    """This system's 20-digit id in messages."""
+    run_mode: Literal["actual", "exercise", "test"] = "actual"
+    """What incidents are: only `actual` opens real cases."""
+    state: Path = Path("run")
+    """Folder for the database, evidence and the embedded queue."""
+    store: SecretStr | None = None
+    """SQLAlchemy URL; SQLite under `state` where nothing is said. `${NAME}` reads the environment."""
+    cameras: Path = Path("cameras.yaml")
+    """The cameras, see docs/cameras.md."""
+    grids: Path | None = None
+    """GeoJSON with the city's grids."""
+    queue: QueueSettings = QueueSettings()
+    api: ApiSettings = ApiSettings()
+    models: ModelSettings = ModelSettings()
+    ingest: IngestSettings = IngestSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+
+
+def load_settings(file: Path) -> tuple[Settings, Document]:
+    """Read gridwatch.yaml; paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: with every mistake, each with file and line.
+    """
+    document = load_yaml(file)
+    settings = validate(Settings, document)
+    here = file.resolve().parent
+    return settings.model_copy(
+        update={
+            "state": here / settings.state,
+            "cameras": here / settings.cameras,
+            "grids": here / settings.grids if settings.grids else None,
+        }
+    ), document

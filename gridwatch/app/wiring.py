@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Puts the real parts together for `gridwatch run`. The only place that knows which adapter stands behind which port."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import redis
+import structlog
+from prometheus_client import CollectorRegistry
+
+from api.application import create_app
+from api.guard import check_bind
+from api.server import ApiServer
+from api.services import Services
+from detectors.judge import Judge
+from events.evidence import EvidenceStore
+from events.grids import Grids
+from events.incidents import IncidentBook
+from events.policy import Policy
+from events.queues.redis_streams import RedisCaseQueue
+from events.reading import AlertReader
+from events.relay import Relay
+from events.replies import ReplyReader
+from events.stores.sql import Store
+from gridwatch.app.cameras import from_environment, load_cameras
+from gridwatch.app.clips import ClipCutter
+from gridwatch.app.engine import open_network
+from gridwatch.app.live import Shard
+from gridwatch.app.metrics import PipelineCollector
+from gridwatch.app.pipeline import CameraPipeline
+from gridwatch.app.settings import IngestSettings, Settings
+from gridwatch.core.camera import Camera
+from gridwatch.core.clock import Clock, SystemClock
+from ingest.backoff import Backoff
+from ingest.feed import Feed
+from ingest.gate import Gate, GateBounds
+from ingest.intake import CameraIntake
+from ingest.packets import Packet
+from ingest.ring import Ring
+from ingest.rtsp import RtspSource
+from models.network import Network
+
+log = structlog.get_logger()
+
+CONNECTS_AT_ONCE = 8
+MIB, GIB = 1 << 20, 1 << 30
+
+
+@dataclass(slots=True)
+class Running:
+    """Everything of one child process, in the order in which it starts."""
+
+    store: Store
+    shard: Shard
+    relay: Relay
+    replies: ReplyReader
+    server: ApiServer
+    network: Network
+    stop: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Begin to serve, then to watch."""
+        self.server.start()
+        for name, run in (("relay", self.relay.run), ("replies", self.replies.run)):
+            thread = threading.Thread(target=run, args=(self.stop,), name=name, daemon=True)
+            thread.start()
+            self.threads.append(thread)
+        self.shard.start()
+
+    def close(self) -> None:
+        """Stop looking, then sending, then serving; the store last."""
+        self.shard.stop()
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(5)
+        self.server.stop()
+        self.store.close()
+
+
+def build(settings: Settings, queue_url: str, clock: Clock | None = None) -> Running:
+    """Build what `gridwatch run` runs; nothing is connected to cameras yet.
+
+    Raises:
+        InputError: cameras, grids or weights are wrong, or the API would be open to other machines.
+    """
+    check_bind(settings.api.host)
+    clock = clock or SystemClock()
+    cameras = load_cameras(settings.cameras)
+    grids = Grids.load(settings.grids) if settings.grids else Grids.none()
+    network = open_network(settings.models)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    store = Store.open(store_url(settings))
+    evidence = EvidenceStore(settings.state / "evidence", max_bytes=int(settings.evidence.max_gib * GIB))
+    places = {camera.camera_id: camera for camera in cameras}
+    policy = _policy(settings, network)
+    book = IncidentBook(store, clock, places=places, grids=grids, evidence=evidence, policy=policy)
+    book.resume()
+    reader = AlertReader(store)
+    queue = _queue(settings, queue_url)
+    relay = Relay(reader, queue, clock)
+    shard = _shard(settings, cameras, network, book, clock)
+    registry = CollectorRegistry()
+    registry.register(PipelineCollector(shard, relay.backlog))
+    services = Services(
+        alerts=reader,
+        book=book,
+        evidence=evidence,
+        live=shard,
+        grids=grids,
+        clock=clock,
+        registry=registry,
+        ready=lambda: _unready(shard),
+        backlog=relay.backlog,
+        run_mode=settings.run_mode,
+    )
+    server = ApiServer(create_app(services), settings.api.host, settings.api.port)
+    return Running(store, shard, relay, ReplyReader(book, queue), server, network)
+
+
+def store_url(settings: Settings) -> str:
+    """Return the SQLAlchemy URL: the configured one, or SQLite in the state folder."""
+    if settings.store is None:
+        return f"sqlite:///{settings.state / 'gridwatch.db'}"
+    return from_environment(settings.store.get_secret_value())
+
+
+def _policy(settings: Settings, network: Network) -> Policy:
+    return Policy(
+        source_id=settings.source_id,
+        run_mode=settings.run_mode,
+        push=dict(settings.queue.push),
+        keep_days=settings.evidence.keep_days,
+        version=version("gridwatch"),
+        model_sha256=network.sha256,
+    )
+
+
+def _queue(settings: Settings, url: str) -> RedisCaseQueue:
+    client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
+    return RedisCaseQueue(client, stream=settings.queue.stream, replies=settings.queue.replies)
+
+
+def _shard(
+    settings: Settings, cameras: list[Camera], network: Network, book: IncidentBook, clock: Clock
+) -> Shard:
+    pipelines = [
+        CameraPipeline(camera, _intake(camera, settings.ingest, clock), network, Judge(camera))
+        for camera in cameras
+    ]
+    admission = threading.BoundedSemaphore(CONNECTS_AT_ONCE)
+
+    def make_feed(pipeline: CameraPipeline, deliver: Callable[[Packet], None]) -> Feed:
+        camera = pipeline.camera
+        return Feed(
+            pipeline.intake,
+            lambda: RtspSource(camera.camera_id, camera.url, clock),
+            deliver,
+            clock=clock,
+            backoff=Backoff(random.Random()),  # noqa: S311  spreads reconnects; no secret
+            admission=admission,
+        )
+
+    clips = ClipCutter(settings.evidence.pre_roll_s, settings.evidence.post_roll_s, book.attach_clip)
+    return Shard(
+        pipelines, make_feed, book, clips, clock, (settings.ingest.decoders, settings.models.threads)
+    )
+
+
+def _intake(camera: Camera, ingest: IngestSettings, clock: Clock) -> CameraIntake:
+    ring = Ring(span_s=ingest.ring_s, max_bytes=int(ingest.ring_mib * MIB))
+    return CameraIntake(camera, clock, ring=ring, gate=Gate(GateBounds(look_every_s=ingest.look_every_s)))
+
+
+def _unready(shard: Shard) -> list[str]:
+    since = shard.recorder.failing_since_mono_s
+    return [] if since is None else ["the store does not answer; what is found waits in memory"]

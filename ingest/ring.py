@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The last seconds of one camera's packets, in whole groups of pictures, never decoded unless needed."""
+
+import threading
+from collections import deque
+
+from ingest.packets import Packet
+
+_MIB = 1 << 20
+
+
+class _Gop:
+    """A key frame and what refers to it."""
+
+    __slots__ = ("packets", "size")
+
+    def __init__(self, key: Packet) -> None:
+        self.packets = [key]
+        self.size = key.size
+
+    @property
+    def began_mono_s(self) -> float:
+        return self.packets[0].at_mono_s
+
+    @property
+    def session(self) -> int:
+        return self.packets[0].session
+
+
+class Ring:
+    """A bounded memory of packets. Safe for several threads.
+
+    Old groups go when the rest still spans `span_s` and holds `min_gops`. `max_bytes` is hard: above it old groups
+    go whatever they span, and a group that alone is larger loses its tail until the next key frame.
+
+    Attributes:
+        dropped: packets that were not kept: tails, and packets without the key frame that they refer to.
+    """
+
+    def __init__(self, min_gops: int = 2, span_s: float = 20.0, max_bytes: int = 8 * _MIB) -> None:
+        self._min_gops, self._span_s, self._max_bytes = min_gops, span_s, max_bytes
+        self._gops: deque[_Gop] = deque()
+        self._bytes = 0
+        self._cut = False  # the current group has lost a packet: what follows refers to it
+        self._lock = threading.Lock()
+        self.dropped = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of payload held."""
+        return self._bytes
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the oldest to the newest packet held."""
+        with self._lock:
+            return self._newest_mono_s() - self._gops[0].began_mono_s if self._gops else 0.0
+
+    def append(self, packet: Packet) -> None:
+        """Keep `packet`, and let go of what is too old or too much."""
+        with self._lock:
+            self._make_room(packet)
+            if packet.is_key and packet.size <= self._max_bytes:
+                self._gops.append(_Gop(packet))
+                self._bytes += packet.size
+                self._cut = False
+                self._expire()
+            elif self._continues(packet):
+                self._gops[-1].packets.append(packet)
+                self._gops[-1].size += packet.size
+                self._bytes += packet.size
+            else:
+                self._cut = True
+                self.dropped += 1
+
+    def window(self, from_mono_s: float, to_mono_s: float) -> list[Packet]:
+        """Return the packets from the last key frame at or before `from_mono_s` to `to_mono_s`.
+
+        It begins with a key frame (the first there is, where memory does not reach back so far) and stays inside one
+        session, the newest that has a key frame before `to_mono_s`. Empty where there is none.
+        """
+        with self._lock:
+            gops = [gop for gop in self._gops if gop.began_mono_s <= to_mono_s]
+            gops = [gop for gop in gops if gop.session == gops[-1].session]
+            first = max((i for i, gop in enumerate(gops) if gop.began_mono_s <= from_mono_s), default=0)
+            packets = [packet for gop in gops[first:] for packet in gop.packets]
+        while packets and packets[-1].at_mono_s > to_mono_s:
+            packets.pop()  # from the end only: with B-frames an earlier one may be shown later and still be needed
+        return packets
+
+    def _continues(self, packet: Packet) -> bool:
+        return (
+            not packet.is_key
+            and not self._cut
+            and bool(self._gops)
+            and self._gops[-1].session == packet.session
+            and self._bytes + packet.size <= self._max_bytes
+        )
+
+    def _make_room(self, packet: Packet) -> None:
+        keep = 0 if packet.is_key else 1  # the group that `packet` belongs to stays
+        while len(self._gops) > keep and self._bytes + packet.size > self._max_bytes:
+            self._drop_oldest()
+
+    def _expire(self) -> None:
+        newest = self._newest_mono_s()
+        while len(self._gops) > self._min_gops and newest - self._gops[1].began_mono_s >= self._span_s:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._bytes -= self._gops.popleft().size
+
+    def _newest_mono_s(self) -> float:
+        return max(packet.at_mono_s for packet in self._gops[-1].packets)

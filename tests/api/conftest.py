@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A small city for the API: a real store, book and evidence folder; only the cameras' sight is scripted."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from api.application import create_app
+from api.guard import AccessPolicy
+from api.server import ApiServer
+from api.services import Services
+from events.alerts import Alert
+from events.evidence import EvidenceStore
+from events.grids import Grids
+from events.incidents import IncidentBook, Policy
+from events.messages import CaseReply
+from events.reading import AlertReader
+from events.stores.sql import Store
+from gridwatch.core.camera import Camera, CameraStatus, Location, SightState
+from gridwatch.core.clock import ManualClock
+from gridwatch.core.finding import Box, Finding, Stage
+from gridwatch.core.redact import SecretUrl
+from gridwatch.core.zone import Kind
+
+START = datetime(2026, 11, 26, 2, 0, 0, tzinfo=UTC)
+MARKET, BRIDGE, HARBOUR = "34020000001320000001", "34020000001320000002", "34020000001320000003"
+NAMES = {MARKET: "东门市场 1 号", BRIDGE: "环城桥 2 号", HARBOUR: "河港 3 号"}
+SUBTYPES = {Kind.FIRE: "flame", Kind.SMOKE: "smoke", Kind.CROWD: "count", Kind.TRAFFIC: "stopped_vehicle"}
+LABELS = {Kind.FIRE: "fire", Kind.SMOKE: "smoke", Kind.CROWD: "person", Kind.TRAFFIC: "car"}
+GRIDS = """{"type": "FeatureCollection", "features": [{"type": "Feature",
+  "properties": {"grid_id": "510117004003012", "name": "望丛社区第三网格", "division_code": "510117"},
+  "geometry": {"type": "Polygon", "coordinates": [[[103, 30], [104, 30], [104, 31], [103, 31], [103, 30]]]}}]}"""
+
+
+class Painted:
+    """A frame of one colour with a bright box; `ingest` has the real one."""
+
+    width, height = 640, 360
+
+    def __init__(self, shade: int) -> None:
+        self._shade = shade
+
+    def luma(self) -> np.ndarray:
+        return np.full((self.height, self.width), self._shade, np.uint8)
+
+    def view(self, width: int, height: int) -> np.ndarray:
+        picture = np.full((height, width, 3), self._shade, np.uint8)
+        picture[: height // 2, :, 0] = 120
+        picture[height // 3 : height // 2, width // 3 : width // 2] = (40, 140, 250)
+        return picture
+
+
+class ScriptedSight:
+    """What the cameras see, as a test says."""
+
+    def __init__(self) -> None:
+        self.states = {camera_id: SightState.SEEING for camera_id in NAMES}
+        self.ages: dict[str, float | None] = {MARKET: 1.5, BRIDGE: 3.25, HARBOUR: 0.5}
+        self.reasons: dict[str, str] = {}
+        self.pictures: dict[str, bytes] = {}
+
+    def statuses(self) -> list[CameraStatus]:
+        return [
+            CameraStatus(
+                camera_id=camera_id,
+                name=NAMES[camera_id],
+                state=state,
+                reason=self.reasons.get(camera_id, ""),
+                since=START - timedelta(minutes=5),
+                last_look_at=START,
+                last_look_age_s=self.ages[camera_id],
+            )
+            for camera_id, state in self.states.items()
+        ]
+
+    def picture(self, camera_id: str) -> bytes | None:
+        return self.pictures.get(camera_id)
+
+
+class World:
+    """Everything behind the API, and the hand that makes things happen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(START)
+        self.store = Store.open(f"sqlite:///{folder / 'gridwatch.db'}")
+        self.evidence = EvidenceStore(folder / "evidence")
+        grid_file = folder / "grids.geojson"
+        grid_file.write_text(GRIDS, encoding="utf-8")
+        self.grids = Grids.load(grid_file)
+        self.policy = Policy(source_id="51011700005020000001", run_mode="exercise")
+        self.book = IncidentBook(
+            self.store,
+            self.clock,
+            places={camera_id: _camera(camera_id) for camera_id in NAMES},
+            grids=self.grids,
+            evidence=self.evidence,
+            policy=self.policy,
+        )
+        self.alerts = AlertReader(self.store)
+        self.sight = ScriptedSight()
+        self.reasons: list[str] = []
+        self.registry = CollectorRegistry()
+        self._findings = 0
+        self._claimed: dict[str, Finding] = {}
+
+    def services(self) -> Services:
+        return Services(
+            alerts=self.alerts,
+            book=self.book,
+            evidence=self.evidence,
+            live=self.sight,
+            grids=self.grids,
+            clock=self.clock,
+            registry=self.registry,
+            ready=lambda: self.reasons,
+            backlog=lambda: (3, 12.5),
+            run_mode="exercise",
+        )
+
+    def open(self, kind: Kind = Kind.FIRE, camera_id: str = MARKET, *, still: bool = True) -> Alert:
+        """Let a detector open an incident, one second later than the last."""
+        self._findings += 1
+        self.clock.advance(1.0)
+        finding = Finding(
+            finding_id=f"finding-{self._findings}",
+            camera_id=camera_id,
+            kind=kind,
+            subtype=SUBTYPES[kind],
+            zone_id="south",
+            zone_name="南侧",
+            stage=Stage.OPENED,
+            at=self.clock.now(),
+            at_mono_s=self.clock.mono_s(),
+            began_at=self.clock.now() - timedelta(seconds=4),
+            confidence=0.83 if kind is Kind.FIRE else None,
+            boxes=(Box(0.33, 0.33, 0.5, 0.5, LABELS[kind], 0.83),),
+            facts={"looks_in_favour": 5, "looks_taken": 6, "area_share": 0.0289},
+        )
+        opened = self.book.record(finding, Painted(60 + self._findings) if still else None)
+        assert opened is not None
+        self._claimed[opened.id] = finding
+        return self.alerts.get(opened.id)
+
+    def end(self, alert: Alert) -> None:
+        """Let the detector that opened an incident say that it is over."""
+        self.clock.advance(60.0)
+        last = self._claimed[alert.id]
+        self.book.record(replace(last, stage=Stage.ENDED, at=self.clock.now(), at_mono_s=self.clock.mono_s()), None)
+
+    def answer(self, alert: Alert, state: str, case_revision: int) -> None:
+        """Let a case system answer."""
+        data = (
+            f'{{"incident_id": "{alert.id}", "case_id": "DESK-1", "case_revision": {case_revision}, '
+            f'"at": "2026-11-26T10:00:00+08:00", "answers": null, "unit": {{"code": "U1", "name": "城南消防站"}}}}'
+        )
+        fields = {
+            "specversion": "1.0",
+            "id": f"r{case_revision}",
+            "source": "urn:case-desk:test",
+            "type": f"cn.gridwatch.case.{state}.v1",
+            "subject": alert.id,
+            "time": "2026-11-26T10:00:00.000+08:00",
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        assert self.book.answer(CaseReply.parse(fields)) == "recorded"
+
+
+def _camera(camera_id: str) -> Camera:
+    inside = Location(103.5, 30.5) if camera_id == MARKET else None
+    return Camera(camera_id, NAMES[camera_id], SecretUrl("rtsp://x:y@127.0.0.1/"), location=inside, address_text="望丛中路 18 号")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    city = World(tmp_path)
+    yield city
+    city.store.close()
+
+
+class InProcess:
+    """Calls the application without sockets: quick, for all that needs none."""
+
+    def __init__(self, portal: BlockingPortal, app: FastAPI) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
+        self._portal = portal
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._portal.call(partial(self._http.request, method, path, **options))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as running:
+        yield running
+
+
+@pytest.fixture
+def app(world: World) -> FastAPI:
+    policy = AccessPolicy(hosts=("desk.example",), origins=("https://desk.example:8443",))
+    return create_app(world.services(), policy=policy, console=False)
+
+
+@pytest.fixture
+def client(portal: BlockingPortal, app: FastAPI) -> InProcess:
+    return InProcess(portal, app)
+
+
+@pytest.fixture
+def server(app: FastAPI) -> Iterator[ApiServer]:
+    running = ApiServer(app, "127.0.0.1", 0)
+    running.start()
+    yield running
+    running.stop()

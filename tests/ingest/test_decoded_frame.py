@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Decoded pictures over FFmpeg's planes."""
+
+import threading
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from ingest.frame import DecodedFrame
+
+
+def slope(width, height):
+    return np.add.outer(np.arange(height), np.arange(width)).astype(np.uint8)
+
+
+def frame_of(luma, pixel_format="yuv420p"):
+    video = av.VideoFrame(luma.shape[1], luma.shape[0], pixel_format)
+    for plane in video.planes:
+        plane.update(np.full(plane.buffer_size, 128, np.uint8))
+    rows = np.zeros((video.planes[0].height, video.planes[0].line_size), np.uint8)
+    rows[:, : luma.shape[1]] = luma
+    video.planes[0].update(rows)
+    return DecodedFrame(video)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "nv12", "yuv422p", "gray"])
+@pytest.mark.parametrize("size", [(320, 180), (322, 178), (99 * 2, 50)])
+def test_luma_is_the_plane_without_its_padding(pixel_format, size):
+    """Lines in memory are longer than the picture is wide; what is returned is not, and is not copied twice."""
+    luma = slope(*size)
+    frame = frame_of(luma, pixel_format)
+    assert np.array_equal(frame.luma(), luma)
+    assert frame.luma() is frame.luma()
+    assert not frame.luma().flags.writeable
+
+
+def test_ten_bit_pictures_give_eight_bit_luma():
+    """Formats with more bits are converted: (height, width) uint8 all the same."""
+    wide = av.VideoFrame.from_ndarray(slope(320, 180), "gray").reformat(format="yuv420p10le")
+    luma = DecodedFrame(wide).luma()
+    assert (luma.shape, luma.dtype) == ((180, 320), np.uint8)
+    assert np.corrcoef(luma.ravel(), slope(320, 180).ravel())[0, 1] > 0.99
+
+
+def test_a_view_is_scaled_once():
+    """The network and an alert's picture want the same view: the last one is kept."""
+    frame = frame_of(slope(320, 180))
+    view = frame.view(160, 96)
+    assert (view.shape, view.dtype) == ((96, 160, 3), np.uint8)
+    assert frame.view(160, 96) is view
+    assert frame.view(64, 32).shape == (32, 64, 3)
+    assert not view.flags.writeable
+
+
+def test_colours_come_out_blue_green_red():
+    """Red in the picture is the last of the three channels."""
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 255
+    view = DecodedFrame(av.VideoFrame.from_ndarray(red, "rgb24").reformat(format="yuv420p")).view(32, 32)
+    assert view[..., 2].mean() > 240
+    assert view[..., :2].mean() < 15
+
+
+def test_jpeg_keeps_the_shape_and_the_limit():
+    """At most so wide, never enlarged."""
+    for size, expected in (((1280, 720), (360, 640, 3)), ((320, 180), (180, 320, 3))):
+        data = np.frombuffer(frame_of(slope(*size)).jpeg(640), np.uint8)
+        assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == expected
+
+
+def test_threads_may_ask_the_same_picture():
+    """Scaling to two sizes from many threads gives each its own size."""
+    frame = frame_of(slope(640, 360))
+    wrong = []
+
+    def ask(width):
+        wrong.extend(1 for _ in range(40) if frame.view(width, 90).shape[1] != width)
+
+    threads = [threading.Thread(target=ask, args=(width,)) for width in (80, 96, 112, 128)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

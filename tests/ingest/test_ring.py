@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The packets that are remembered."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.ring import Ring
+
+
+def fill(ring, make_packet, seconds, *, gop_s=2, size=100, start=0, session=1):
+    """One packet a second half, a key frame every `gop_s`."""
+    for half in range(start * 2, (start + seconds) * 2):
+        at = half / 2
+        ring.append(make_packet(at, key=at % gop_s == 0, size=size, session=session))
+
+
+def test_old_groups_go_when_the_rest_spans_enough(make_packet):
+    """An hour of packets leaves the span asked for, and not a group more."""
+    ring = Ring(span_s=20)
+    fill(ring, make_packet, 600)
+    assert 20 <= ring.span_s <= 24
+    assert ring.bytes <= 100 * 2 * 24
+
+
+def test_two_groups_stay_however_long_they_are(make_packet):
+    """A camera with a key frame a minute keeps two whole groups although one spans enough."""
+    ring = Ring(span_s=5)
+    fill(ring, make_packet, 179, gop_s=60)
+    assert [packet.at_mono_s for packet in ring.window(0, 1e9) if packet.is_key] == [60, 120]
+
+
+def test_the_cap_in_bytes_is_hard(make_packet):
+    """Above the cap old groups go, whatever they span."""
+    ring = Ring(span_s=1000, max_bytes=2000)
+    fill(ring, make_packet, 100)
+    assert ring.bytes <= 2000
+    assert ring.window(0, 1e9)[0].is_key
+    assert ring.dropped == 0
+
+
+def test_a_group_larger_than_the_cap_loses_its_tail(make_packet):
+    """Its beginning stays and is playable; what is cut is counted; the next key frame is kept again."""
+    ring = Ring(max_bytes=1000)
+    fill(ring, make_packet, 20, gop_s=20)
+    assert (ring.bytes, ring.dropped) == (1000, 30)
+    ring.append(make_packet(20.0, key=True))
+    ring.append(make_packet(20.5))
+    assert [packet.at_mono_s for packet in ring.window(19, 30)] == [20.0, 20.5]
+
+
+def test_a_key_frame_larger_than_the_cap_is_dropped_with_what_refers_to_it(make_packet):
+    """Memory is bounded even by a single picture."""
+    ring = Ring(max_bytes=1000)
+    ring.append(make_packet(0.0, key=True, size=2000))
+    ring.append(make_packet(0.5))
+    assert (ring.bytes, ring.dropped, ring.window(0, 9)) == (0, 2, [])
+
+
+def test_a_window_begins_with_the_key_frame_before_it(make_packet):
+    """What is asked for can be decoded: it begins at or before the time asked for, with a key frame."""
+    ring = Ring()
+    fill(ring, make_packet, 12)
+    window = ring.window(5.0, 8.5)
+    assert window[0].is_key
+    assert (window[0].at_mono_s, window[-1].at_mono_s) == (4.0, 8.5)
+    assert ring.window(-5.0, 1.0)[0].at_mono_s == 0.0
+    assert ring.window(-5.0, -1.0) == []
+    assert Ring().window(0, 10) == []
+
+
+def test_a_window_does_not_cross_a_reconnect(make_packet):
+    """Pictures of two connections are not put into one clip: the newest that began before the end counts."""
+    ring = Ring()
+    fill(ring, make_packet, 6)
+    fill(ring, make_packet, 6, start=6, session=2)
+    assert {packet.session for packet in ring.window(1.0, 11.0)} == {2}
+    assert {packet.session for packet in ring.window(1.0, 5.5)} == {1}
+
+
+def test_packets_before_the_first_key_frame_are_not_kept(make_packet):
+    """A new connection may begin in the middle of a group; its packets do not go to the group before."""
+    ring = Ring()
+    fill(ring, make_packet, 4)
+    ring.append(make_packet(4.5, session=2))
+    ring.append(make_packet(5.0, key=True, session=2))
+    assert ring.dropped == 1
+    assert [packet.at_mono_s for packet in ring.window(0, 4.9)][-1] == 3.5
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 400), st.integers(0, 5), st.integers(0, 1)), max_size=120
+    ),
+    st.integers(1, 4),
+)
+def test_the_bounds_hold_for_every_stream(steps, min_gops):
+    """Never over the cap, bytes counted right, and every window begins with a key frame of one session."""
+    ring, at, session = Ring(min_gops=min_gops, span_s=4, max_bytes=1000), 0, 1
+    for key, size, gap, reconnect in steps:
+        at, session = at + gap, session + reconnect
+        ring.append(_Fake(at, key, size, session))
+        window = ring.window(at - 3, at)
+        assert ring.bytes <= 1000
+        assert sum(packet.size for packet in ring.window(-1e9, 1e9)) <= ring.bytes
+        assert not window or window[0].is_key
+        assert len({packet.session for packet in window}) <= 1
+
+
+class _Fake:
+    def __init__(self, at_mono_s, is_key, size, session):
+        self.at_mono_s, self.is_key, self.size, self.session = at_mono_s, is_key, size, session
+
+
+def test_readers_and_the_writer_do_not_meet(make_packet):
+    """Windows taken while packets arrive are whole."""
+    ring, wrong, done = Ring(span_s=3), [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            window = ring.window(-1e9, 1e9)
+            if window and not (window[0].is_key and ring.span_s >= 0):
+                wrong.append(window)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    fill(ring, make_packet, 400)
+    done.set()
+    reader.join()
+    assert wrong == []
+    assert ring.bytes == pytest.approx(sum(packet.size for packet in ring.window(-1e9, 1e9)))
