@@ -55,9 +55,9 @@ class Sight:
         self._trouble = "not connected yet"
         self._unknown = ""
         self._decoded: tuple[float, datetime] | None = None
-        self._key_mono_s: float | None = None
+        self._key_mono_s = 0.0
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
-        self._answered_mono_s: float | None = None
+        self._answered_mono_s = 0.0
         self._look: tuple[float, datetime] | None = None
 
     def connecting(self, reason: str = "connecting") -> None:
@@ -73,7 +73,12 @@ class Sight:
     def decoded(self, at_mono_s: float) -> None:
         """Say that a picture of the time `at_mono_s` was decoded now."""
         with self._lock:
-            if self._key_mono_s is not None and at_mono_s > self._key_mono_s:
+            self._judge()
+            if (
+                self._state is SightState.BLIND
+            ):  # the time without pictures is no key interval and nobody's silence
+                self._answered_mono_s, self._unknown = self._clock.mono_s(), ""
+            elif at_mono_s > self._key_mono_s:
                 self._intervals.append(at_mono_s - self._key_mono_s)
             self._key_mono_s = at_mono_s
             self._decoded = self._clock.mono_s(), self._clock.now()
@@ -134,17 +139,10 @@ class Sight:
             return SightState.BLIND, now
         decoded_mono_s, decoded_at = self._decoded
         if self._clock.mono_s() - decoded_mono_s > self._blind_after_s():
-            return (
-                SightState.BLIND,
-                decoded_at,
-            )  # it has been blind since its last picture, not since we noticed
+            return SightState.BLIND, decoded_at  # since its last picture, not since we noticed
         return (SightState.DEGRADED if self._unanswered() else SightState.SEEING), now
 
     def _unanswered(self) -> bool:
-        if self._answered_mono_s is None:
-            self._answered_mono_s = (
-                self._clock.mono_s()
-            )  # the wait for the first answer begins with the first picture
         waited = self._clock.mono_s() - self._answered_mono_s
         if waited > max(self._bounds.answer_within_s, 2 * self._usual_s()):
             self._unknown = self._unknown or "the network does not answer"

@@ -62,7 +62,7 @@ async def _events(
 ) -> AsyncIterator[str]:
     try:
         start = listener.since if since is None else since
-        if not 0 <= listener.since - start <= RESUME_ROWS:
+        if await _missed_too_much(alerts, listener, start):
             yield _event("reload", {"reason": "too much was missed"})
             start = listener.since
         yield f"retry: {_RETRY_MS}\n" + _event("ready", {"seq": start}, start)
@@ -77,6 +77,13 @@ async def _events(
         yield _event("reload", {"reason": "this listener was too slow"})
     finally:
         feed.leave(listener)
+
+
+async def _missed_too_much(alerts: AlertReader, listener: Listener, start: int) -> bool:
+    """Tell whether `start` is too far behind, or was never given by this store (it was restored, or is another one)."""
+    if start <= listener.since:
+        return listener.since - start > RESUME_ROWS
+    return start > await run_in_threadpool(alerts.last_seq)
 
 
 async def _rows(alerts: AlertReader, listener: Listener, start: int) -> AsyncIterator[Row | None]:

@@ -124,7 +124,6 @@ def _open_coder(renderer: Renderer) -> VideoCodecContext:
     coder.options = {
         "preset": "ultrafast",
         "tune": "zerolatency",
-        "forced-idr": "1",
         "x264-params": f"keyint=infinite:scenecut=0:bframes=0:vbv-maxrate={kbit}:vbv-bufsize={kbit}",
     }
     try:

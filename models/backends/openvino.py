@@ -129,7 +129,7 @@ def _without_telemetry() -> Any:
     to do so, unless the package `openvino_telemetry` is missing. Here it always is. Imported late for that reason.
     """
     modules: dict[str, Any] = sys.modules
-    #modules["openvino_telemetry"] = None  # makes the import fail, which OpenVINO provides for
+    modules["openvino_telemetry"] = None  # makes the import fail, which OpenVINO provides for
     import openvino.passes  # noqa: PLC0415  only after the line above
 
     return openvino

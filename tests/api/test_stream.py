@@ -4,7 +4,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -16,7 +16,7 @@ from api.errors import ListenerOverflow, TooManyListeners
 from api.feed import JournalFeed
 from api.metrics import ApiMetrics
 from api.routes import stream as stream_module
-from events.alerts import Decision
+from events.alerts import AlertFilter, Decision
 from events.errors import StoreError
 from gridwatch.core.zone import Kind
 
@@ -55,16 +55,15 @@ def reading(server, *, after: int | None = None, **headers: str) -> Iterator[Rea
 
 def test_changes_arrive_as_they_happen(server, world) -> None:
     """A listener gets each change with the journal's seq as id, and who made it."""
-    world.open(Kind.SMOKE, still=False)
     with reading(server) as stream:
-        assert stream.next() == ("ready", {"seq": 1}, "1")
+        assert stream.next() == ("ready", {"seq": 0}, "0")
         alert = world.open(Kind.FIRE, still=False)
         world.book.decide(alert.id, Decision.CONFIRMED, by="op-07")
         name, data, seq = stream.next()
-        assert (name, seq, data["alert_id"], data["revision"], data["change"]) == ("change", "2", alert.id, 1, "opened")
-        assert data["at"] == "2026-11-26T02:00:02Z"
+        assert (name, seq, data["alert_id"], data["revision"], data["change"]) == ("change", "1", alert.id, 1, "opened")
+        assert data["at"] == "2026-11-26T02:00:01Z"
         name, data, seq = stream.next()
-        assert (seq, data["change"], data["actor"], data["revision"]) == ("3", "confirmed", "operator:op-07", 2)
+        assert (seq, data["change"], data["actor"], data["revision"]) == ("2", "confirmed", "operator:op-07", 2)
 
 
 @pytest.mark.parametrize("how", ["header", "parameter"])
@@ -72,6 +71,7 @@ def test_a_listener_resumes_where_it_was(server, world, how: str) -> None:
     """What happened while a listener was away comes first, once each, then what is new."""
     for kind in Kind:
         world.open(kind, still=False)
+    assert world.alerts.last_seq() == 4
     options = {"Last-Event-ID": "2"} if how == "header" else {"after": 2}
     with reading(server, **options) as stream:
         assert stream.next() == ("ready", {"seq": 2}, "2")
@@ -97,16 +97,21 @@ def test_who_missed_too_much_is_told_to_reload(server, world, monkeypatch, seen:
     monkeypatch.setattr(stream_module, "RESUME_ROWS", 1)
     world.open(Kind.FIRE, still=False)
     world.open(Kind.SMOKE, still=False)
+    _wait_until(lambda: server._app.state.feed._position == 2)
     with reading(server, after=seen) as stream:
-        _wait_for_ready_feed(server)
         assert stream.next()[0] == "reload"
         assert stream.next() == ("ready", {"seq": 2}, "2")
         world.open(Kind.CROWD, still=False)
         assert stream.next()[2] == "3"
 
 
-def _wait_for_ready_feed(server) -> None:
-    assert server._app.state.feed is not None
+def _wait_until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(200):
+        if condition():
+            return
+        pause.wait(0.02)
+    raise TimeoutError("it did not come to that")
 
 
 def test_a_last_event_id_that_is_no_number_is_a_problem(client) -> None:
@@ -131,12 +136,7 @@ def test_a_listener_that_leaves_is_forgotten(server, world) -> None:
     with reading(server) as stream:
         stream.next()
         assert len(feed._listeners) == 1
-    gone = threading.Event()
-    for _ in range(100):
-        if not feed._listeners:
-            break
-        gone.wait(0.05)
-    assert feed._listeners == set()
+    _wait_until(lambda: not feed._listeners)
 
 
 def test_stopping_ends_the_streams(server) -> None:
@@ -167,9 +167,10 @@ def feed(world) -> JournalFeed:
 
 
 def fill(world, count: int) -> None:
-    alert = world.open(still=False)
-    for _ in range(count - 1):
-        world.book.attach_clip(alert.id, None)
+    """Let the journal have `count` rows."""
+    alert = world.alerts.list(AlertFilter(), None, 1).items or [world.open(still=False)]
+    for _ in range(world.alerts.last_seq(), count):
+        world.book.attach_clip(alert[0].id, None)
 
 
 def test_a_slow_listener_is_dropped_and_the_others_are_not(world, feed) -> None:
@@ -181,7 +182,7 @@ def test_a_slow_listener_is_dropped_and_the_others_are_not(world, feed) -> None:
         fill(world, 2)
         feed._step()
         assert [row.seq for row in await quick.take(1)] == [1, 2]
-        fill(world, 2)
+        fill(world, 4)
         feed._step()
         assert [row.seq for row in await quick.take(1)] == [3, 4]
         with pytest.raises(ListenerOverflow):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the tests of this room share: a real Valkey, stores on disk, a book with a clock that stands still."""
 
-import itertools
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,14 +51,17 @@ class Room:
 
     folder: Path
     clock: ManualClock
+    empty: Path  # a store in which nothing was recorded yet, copied to save the migrations
     policy: Policy = field(default_factory=lambda: Policy(source_id=SOURCE_ID))
     with_evidence: bool = False
-    numbers: itertools.count = field(default_factory=itertools.count)
 
     def __post_init__(self):
         self.open()
 
     def open(self):
+        database = self.folder / "gridwatch.db"
+        if not database.exists():
+            shutil.copy(self.empty, database)
         self.store = Store.open(f"sqlite:///{self.folder / 'gridwatch.db'}")
         self.evidence = EvidenceStore(self.folder / "evidence") if self.with_evidence else None
         self.places = {
@@ -138,6 +141,14 @@ def reply_fields(kind, incident_id, data, source="urn:case-desk:test"):
     }
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """The file of a store in which nothing was recorded yet."""
+    file = tmp_path_factory.mktemp("empty") / "gridwatch.db"
+    Store.open(f"sqlite:///{file}").close()
+    return file
+
+
 @pytest.fixture
 def kit():
     """The words that tests need and that cannot be imported from here."""
@@ -159,17 +170,17 @@ def clock():
 
 
 @pytest.fixture
-def room(tmp_path, clock):
+def room(tmp_path, clock, empty_store):
     """A room without evidence."""
-    made = Room(tmp_path, clock)
+    made = Room(tmp_path, clock, empty_store)
     yield made
     made.store.close()
 
 
 @pytest.fixture
-def evidence_room(tmp_path, clock):
+def evidence_room(tmp_path, clock, empty_store):
     """A room that keeps stills and clips."""
-    made = Room(tmp_path, clock, with_evidence=True)
+    made = Room(tmp_path, clock, empty_store, with_evidence=True)
     yield made
     made.store.close()
 

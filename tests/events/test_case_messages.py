@@ -126,10 +126,10 @@ def test_types_and_previous_follow_the_incident(room, kit):
     assert [message.previous for message in sent] == [0, *revisions[:-1]]
 
 
-def test_on_confirm_nothing_leaves_before_a_confirmation(tmp_path, clock, kit):
+def test_on_confirm_nothing_leaves_before_a_confirmation(tmp_path, clock, empty_store, kit):
     """A kind that is pushed on confirmation is silent until then; the confirmation is its first message."""
     policy = Policy(source_id=kit.SOURCE_ID, push={Kind.FIRE: Push.ON_CONFIRM})
-    room = kit.Room(tmp_path, clock, policy)
+    room = kit.Room(tmp_path, clock, empty_store, policy)
     dismissed, alert = room.opened("f1"), room.opened("f2", camera=kit.MARKET)
     room.opened("f3", kind=Kind.SMOKE, subtype="smoke")
     room.book.decide(dismissed.id, Decision.DISMISSED, by="op-1", reason="false_alarm")
@@ -155,9 +155,9 @@ def test_a_resend_has_the_same_bytes(room):
     assert room.reader.messages_after(0, 1)[0].fields() == before
 
 
-def test_long_and_odd_texts_are_cut_not_refused(tmp_path, clock, kit):
+def test_long_and_odd_texts_are_cut_not_refused(tmp_path, clock, empty_store, kit):
     """Over-long addresses end in "…", text is NFC, odd numbers become null, and the whole stays under 64 KB."""
-    room = kit.Room(tmp_path, clock)
+    room = kit.Room(tmp_path, clock, empty_store)
     camera = room.places[kit.BRIDGE]
     room.places[kit.BRIDGE] = kit.replace(camera, name="e\u0301" * 300, address_text="路" * 400)
     facts = {f"fact_{number}": "长" * 5000 for number in range(500)} | {"nan": float("nan")}
@@ -188,14 +188,15 @@ def test_nothing_about_persons_is_in_the_schema():
         } & set(words)
 
 
-@pytest.mark.parametrize("field", PERSONS)
-def test_a_field_about_a_person_is_refused_by_the_schema(room, field):
+def test_a_field_about_a_person_is_refused_by_the_schema(room):
     """A message with any such field does not validate, at the top or deeper."""
     room.opened()
     _, data = first(room)
-    for wrong in (data | {field: "x"}, data | {"detector": data["detector"] | {field: "x"}}):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(wrong, schema("case-message"))
+    validator = jsonschema.Draft202012Validator(schema("case-message"))
+    assert validator.is_valid(data)
+    for field in PERSONS:
+        assert not validator.is_valid(data | {field: "x"})
+        assert not validator.is_valid(data | {"detector": data["detector"] | {field: "x"}})
 
 
 def test_the_committed_schemas_are_current(tmp_path):

@@ -112,6 +112,16 @@ def test_a_network_that_never_answers_degrades_it(sight, clock):
     assert (sight.status().state, sight.status().reason) == (DEGRADED, "the network does not answer")
 
 
+def test_an_outage_is_nobodys_silence_and_no_key_interval(sight, clock):
+    """Back after an hour: it sees at once, and is blind again as soon as it would have been before."""
+    sight.decoded(0.0)
+    clock.advance(3600)
+    sight.decoded(clock.mono_s())
+    assert sight.status().state is SEEING
+    clock.advance(10.1)
+    assert sight.status().state is BLIND
+
+
 def test_the_age_of_the_last_look_is_told(sight, clock):
     """The age counts from capture; an answer that comes late for an older look does not make it older."""
     clock.advance(30)

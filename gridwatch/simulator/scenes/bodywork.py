@@ -37,11 +37,12 @@ def _stretch(
 def _panel(picture: Picture, points: list[tuple[int, int]], upper: Colour, lower: Colour) -> None:
     """Fill a polygon with a vertical gradient."""
     top, bottom = min(y for _, y in points), max(y for _, y in points)
-    painted = picture.copy()
-    fade(painted, top, bottom, upper, lower)
-    mask = np.zeros(picture.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.array(points, np.int32)], 255)
-    picture[mask > 0] = painted[mask > 0]
+    part = picture[top : bottom + 1]
+    painted = part.copy()
+    fade(painted, 0, len(part), upper, lower)
+    mask = np.zeros(part.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.array(points, np.int32) - (0, top)], 255)
+    part[mask > 0] = painted[mask > 0]
 
 
 def _paint_side(picture: Picture) -> None:

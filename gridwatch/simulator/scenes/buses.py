@@ -15,7 +15,7 @@ _BRAKE_PX = 260.0  # way over which it comes to a stand
 def painted(bus: Sprite, rng: np.random.Generator, width_px: int, light: Colour) -> tuple[Sprite, bool]:
     """Return a bus of that width in a drawn colour under `light` (factors), and whether it drives to the right."""
     sprite = bus.scaled(width_px, round(width_px * bus.height_px / bus.width_px))
-    paints: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.75, 1.25, 0.9), (0.85, 1.1, 1.35), (1.1, 0.95, 0.9))
+    paints: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (0.8, 1.15, 0.9), (0.9, 1.0, 1.12), (1.1, 0.95, 0.9))
     paint = paints[int(rng.integers(len(paints)))]
     sprite = sprite.tinted(*(a * b for a, b in zip(paint, light, strict=True)))
     rightwards = bool(rng.integers(2))

@@ -121,11 +121,15 @@ def fade(picture: Picture, top_px: int, bottom_px: int, upper: Colour, lower: Co
 
 def shade(picture: Picture, points: list[tuple[int, int]], factor: float, soft_px: int = 0) -> None:
     """Darken (factor < 1) or lighten a polygon (pixels), with soft edges if asked."""
-    mask = np.zeros(picture.shape[:2], np.float32)
-    cv2.fillPoly(mask, [np.array(points, np.int32)], 1.0)
+    corners = np.array(points, np.int32)
+    left, top = np.maximum(corners.min(axis=0) - 3 * soft_px - 1, 0)
+    right, bottom = corners.max(axis=0) + 3 * soft_px + 2
+    part = picture[top:bottom, left:right]
+    mask = np.zeros(part.shape[:2], np.float32)
+    cv2.fillPoly(mask, [corners - (left, top)], 1.0)
     if soft_px:
         mask = cv2.GaussianBlur(mask, (0, 0), soft_px)
-    picture[...] = np.clip(picture * (1 + (factor - 1) * mask[..., None]), 0, 255).astype(np.uint8)
+    part[...] = np.clip(part * (1 + (factor - 1) * mask[..., None]), 0, 255).astype(np.uint8)
 
 
 def write(picture: Picture, text: str, x: int, y: int, *, size: float = 0.55) -> None:

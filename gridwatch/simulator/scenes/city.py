@@ -144,7 +144,7 @@ def _event_camera(stock: _Stock, kind: Kind, key: str, *, staged: bool) -> Scene
     if photograph:
         actors += _walkers(stock, place, number, 14.0)
     if kind is Kind.TRAFFIC:
-        actors.append(_passing_bus(stock, place, event if staged else None))
+        actors.append(_passing_bus(stock, place, number, event if staged else None))
     if kind in (Kind.FIRE, Kind.SMOKE):
         actors.append(Cloth(stock.rng(4, number), (150, 120, 84), (20, 90)))
     return _camera(stock, place, tuple(actors), number, photograph=photograph)
@@ -186,8 +186,8 @@ def _bus(stock: _Stock, place: Place, rng: np.random.Generator) -> tuple[Sprite,
     return painted(stock.cutouts.bus, rng, int(rng.uniform(330, 420)), place.light)
 
 
-def _passing_bus(stock: _Stock, place: Place, event: Recurring | None) -> PassingBus:
-    rng = stock.rng(5)
+def _passing_bus(stock: _Stock, place: Place, number: int, event: Recurring | None) -> PassingBus:
+    rng = stock.rng(5, number)
     bus = _bus(stock, place, rng)
     if event is None:
         return PassingBus(bus, place.drive_px or 0.0, 17.0, rng)
@@ -220,7 +220,7 @@ def _quiet_camera(stock: _Stock, number: int, *, flame: bool) -> SceneCamera:
         place = sunset_road(rng)
         actors = [
             *_walkers(stock, place, 9, 13.0),
-            _passing_bus(stock, place, None),
+            _passing_bus(stock, place, 9, None),
             Cloth(rng, (28, 28, 160)),
         ]
     if flame:

@@ -105,8 +105,10 @@ def _muted(picture: Picture) -> Picture:
 
 
 def _blur_ellipse(picture: Picture, centre: tuple[int, int], axes: tuple[int, int]) -> None:
-    mask = np.zeros(picture.shape[:2], np.float32)
-    cv2.ellipse(mask, centre, axes, 0, 0, 360, 1.0, -1)
+    left, top = centre[0] - 2 * axes[0], centre[1] - 2 * axes[1]
+    part = picture[top : centre[1] + 2 * axes[1], left : centre[0] + 2 * axes[0]]
+    mask = np.zeros(part.shape[:2], np.float32)
+    cv2.ellipse(mask, (centre[0] - left, centre[1] - top), axes, 0, 0, 360, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 3)[..., None]
-    blurred = cv2.GaussianBlur(picture, (0, 0), 11)
-    picture[...] = (picture * (1 - mask) + blurred * mask).astype(np.uint8)
+    blurred = cv2.GaussianBlur(part, (0, 0), 11)
+    part[...] = (part * (1 - mask) + blurred * mask).astype(np.uint8)

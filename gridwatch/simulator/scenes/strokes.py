@@ -30,7 +30,7 @@ def vary(rng: np.random.Generator, colour: Colour, by: float = 10) -> Colour:
 
 def lighter(colour: Colour, factor: float) -> Colour:
     """Return a colour times `factor`."""
-    b, g, r = (float(np.clip(value * factor, 0, 255)) for value in colour)
+    b, g, r = (min(max(value * factor, 0.0), 255.0) for value in colour)
     return b, g, r
 
 

@@ -55,8 +55,10 @@ def test_a_camera_opens_within_a_second_and_decodes_to_the_clips_own_pictures(to
 def test_a_scene_is_watched_like_a_clip(tools, ports):
     """Its key frames come at their cadence, and decode to what was rendered."""
     with tools.watching(ports.rtsp, "scene") as container:
-        packets = packets_of(container, 11)
-        assert [packet.is_keyframe for packet in packets] == ([True] + [False] * 4) * 2 + [True]
+        packets = packets_of(container, 14)
+        keys = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+        assert keys[0] == 0
+        assert keys[-1] - keys[-2] == 5
         picture = packets[0].decode() + packets[1].decode()
     assert picture[0].to_ndarray(format="gray")[48].max() > 180
 

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The console in a real browser: keys, decisions, live changes, language, and nothing from outside."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from api.application import create_app
+from api.server import ApiServer
+from events.alerts import Decision
+from gridwatch.core.camera import SightState
+from gridwatch.core.zone import Kind
+
+pytestmark = pytest.mark.timeout(180)
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        reason = f"no browser found (looked for {', '.join(NAMES)})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}; CI must have one")
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def console(world) -> Iterator[ApiServer]:
+    server = ApiServer(create_app(world.services()), "127.0.0.1", 0)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, console: ApiServer) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="zh-CN")
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    outside: list[str] = []
+    mistakes: list[str] = []
+    page.on("request", lambda request: outside.append(request.url) if _foreign(request.url, console) else None)
+    page.on("websocket", lambda socket: outside.append(socket.url) if _foreign(socket.url, console) else None)
+    page.on("pageerror", lambda error: mistakes.append(str(error)))
+    page.on("console", lambda said: mistakes.append(said.text) if said.type == "error" else None)
+    page.goto(console.url)
+    expect(page.locator(".gw-head .gw-sight")).to_be_visible()
+    yield page
+    context.close()
+    assert outside == []
+    assert mistakes == []
+
+
+def _foreign(url: str, console: ApiServer) -> bool:
+    own = console.url.removeprefix("http")
+    return not url.startswith((f"http{own}/", f"ws{own}/", "data:"))
+
+
+def row(page: Page, alert_id: str):
+    return page.locator(f'.gw-row[data-arg="{alert_id}"]')
+
+
+def connected(page: Page) -> None:
+    """Wait until keys reach the server: the page's socket is open."""
+    page.wait_for_function("() => window.socket && window.socket.connected")
+
+
+def test_an_alert_appears_by_itself_and_is_confirmed_by_a_key(page, world) -> None:
+    """An empty list with its proof, then an alert without a reload, its picture, and C records the decision."""
+    expect(page.locator(".gw-empty")).to_contain_text("看得见 3 / 3 路")
+    connected(page)
+    alert = world.open(Kind.FIRE)
+    expect(row(page, alert.id)).to_be_visible()
+    expect(page.locator(".gw-119")).to_contain_text("119")
+    expect(page.locator("h1")).to_contain_text("疑似明火")
+    page.wait_for_function("() => document.querySelector('.gw-picture img')?.naturalWidth === 640")
+    expect(page.locator(".gw-box")).to_have_count(1)
+    expect(page).to_have_title("(1) gridwatch")
+    page.keyboard.press("c")
+    expect(row(page, alert.id)).to_contain_text("已确认")
+    stored = world.alerts.get(alert.id)
+    assert (stored.decision, stored.decided.by) == (Decision.CONFIRMED, "console")
+    expect(page.locator(".gw-timeline")).to_contain_text("确认属实")
+
+
+def test_keys_move_and_dismiss_with_a_reason_and_a_note(page, world) -> None:
+    """J and K move; D asks, the note is typed, 1 records the dismissal; digits in the note decide nothing."""
+    connected(page)
+    first, second = world.open(Kind.TRAFFIC), world.open(Kind.CROWD)
+    expect(row(page, second.id)).to_be_visible()
+    page.keyboard.press("k")
+    expect(row(page, second.id)).to_have_class(__import__("re").compile("gw-chosen"))
+    page.keyboard.press("j")
+    expect(page.locator("h1")).to_contain_text("疑似异常停车")
+    page.keyboard.press("d")
+    expect(page.locator(".gw-panel")).to_be_visible()
+    page.locator(".gw-note").fill("2 辆垃圾车")
+    page.locator(".gw-note").press("3")
+    page.locator(".gw-note").press("Enter")
+    assert world.alerts.get(first.id).decision is Decision.PENDING
+    page.keyboard.press("1")
+    expect(row(page, first.id)).to_contain_text("已排除")
+    decided = world.alerts.get(first.id).decided
+    assert (decided.reason, decided.note) == ("false_alarm", "2 辆垃圾车3")
+    expect(page.locator(".gw-panel")).to_have_count(0)
+    assert world.alerts.get(second.id).decision is Decision.PENDING
+
+
+def test_a_dismissed_alert_is_confirmed_only_with_words(page, world) -> None:
+    """C on a dismissed alert asks why; Escape leaves it; with a note it is confirmed."""
+    alert = world.open(Kind.SMOKE)
+    world.book.decide(alert.id, Decision.DISMISSED, by="op-07", reason="harmless")
+    connected(page)
+    expect(row(page, alert.id)).to_contain_text("已排除")
+    page.keyboard.press("c")
+    expect(page.locator(".gw-panel")).to_contain_text("改为确认")
+    page.keyboard.press("Escape")
+    expect(page.locator(".gw-panel")).to_have_count(0)
+    page.keyboard.press("c")
+    page.locator(".gw-note").fill("再看为真")
+    page.locator(".gw-panel .gw-do-confirm").click()
+    expect(row(page, alert.id)).to_contain_text("已确认")
+    assert world.alerts.get(alert.id).decided.note == "再看为真"
+
+
+def test_the_loser_of_two_decisions_is_told(page, world, monkeypatch) -> None:
+    """Who decides on what somebody else has decided meanwhile is told who and when, and nothing is changed."""
+    alert = world.open(Kind.CROWD)
+    connected(page)
+    expect(row(page, alert.id)).to_be_visible()
+    seen = world.alerts.get(alert.id)
+    monkeypatch.setattr(world.alerts, "rows_after", lambda *_asked: [])  # this console hears of nothing
+    page.wait_for_timeout(400)
+    world.book.decide(alert.id, Decision.DISMISSED, by="op-09", reason="drill", seen_revision=seen.revision)
+    page.keyboard.press("c")
+    expect(page.locator(".q-notification")).to_contain_text("op-09")
+    assert world.alerts.get(alert.id).decision is Decision.DISMISSED
+
+
+def test_the_language_is_switched_by_a_key_and_remembered(page, world, console) -> None:
+    """L shows the page in English; the next visit is English too."""
+    world.open(Kind.FIRE, still=False)
+    connected(page)
+    page.keyboard.press("l")
+    expect(page.locator(".gw-head")).to_contain_text("3 of 3 cameras seeing")
+    expect(page.locator("h1")).to_contain_text("Suspected")
+    page.goto(console.url)
+    expect(page.locator(".gw-actions")).to_contain_text("Confirm")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    connected(page)
+    page.locator(".gw-lang").click()
+    expect(page.locator(".gw-actions")).to_contain_text("确认")
+
+
+def test_lost_sight_shows_without_a_reload(page, world) -> None:
+    """A camera that goes blind is told in the head and named beside the list within seconds."""
+    connected(page)
+    camera_id = next(iter(world.sight.states))
+    world.sight.states[camera_id] = SightState.BLIND
+    world.sight.reasons[camera_id] = "stalled"
+    expect(page.locator(".gw-head")).to_contain_text("看不见 1 路")
+    expect(page.locator(".gw-trouble")).to_contain_text("stalled")
+
+
+def test_the_page_fits_the_usual_screens(page, world, tmp_path: Path) -> None:
+    """Decisions, picture and list lie inside 1280 × 800 and 1920 × 1080, and nothing scrolls sideways."""
+    world.open(Kind.FIRE)
+    expect(page.locator(".gw-picture img")).to_be_visible()
+    for width, height in ((1280, 800), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        for part in (".gw-do-confirm", ".gw-do-dismiss", ".gw-picture", ".gw-119", ".gw-keys"):
+            box = page.locator(part).bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert box["y"] + box["height"] <= height, part
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
