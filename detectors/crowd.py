@@ -5,7 +5,7 @@ Boxes count where people are sparse, the density counter where they stand densel
 against the limit, and both are facts, with an interval. Without a ground plane it is a count, not a density.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,14 +97,15 @@ class CrowdRule:
             self._since, self._looks_over, self._looks = moment, 0, 0
         self._looks_over += over
         self._looks += 1
-        return self._claim.advance(moment, self._statement(moment, self._since, count, boxes))
+        statement = self._statement(moment, self._since, count, boxes)
+        return self._claim.advance(moment, replace(statement, enters=over and statement.enters))
 
     def _statement(self, moment: Moment, since: Moment, count: Count, boxes: Detections) -> Statement:
         dwell_s = moment.observed_s - since.observed_s
         # Looks between 0.8 of the limit and the limit keep the dwell but must not carry it.
         enough = self._looks_over >= 2 and 2 * self._looks_over > self._looks  # noqa: PLR2004  two looks
         return Statement(
-            enters=enough and dwell_s >= self._limit.dwell_s and count.people > self._limit.limit,
+            enters=enough and dwell_s >= self._limit.dwell_s,
             stays=True,
             began_at=since.captured_at,
             boxes=as_boxes(boxes),

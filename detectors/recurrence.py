@@ -115,7 +115,7 @@ class Recurrence:
 
     def _suffices(self, site: Site) -> bool:
         favour = site.in_favour
-        if len(favour) < self.thresholds.looks_needed or not site.marks[-1].in_favour:
+        if len(favour) < self.thresholds.looks_needed:
             return False
         span_s = favour[-1].moment.observed_s - favour[0].moment.observed_s
         best = max(mark.confidence for mark in favour)

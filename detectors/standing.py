@@ -16,9 +16,8 @@ from gridwatch.core.geometry import Float32, box_area, iou
 
 _MOST_PLACES = 48
 _AT_LEAST = 0.25
-_STILL_MAX = (
-    14.0  # change inside: standing vehicles 1 to 13 between key frames, others in their place 20 to 70
-)
+# Change inside: standing vehicles 1 to 13 between key frames, others in their place 20 to 70.
+_STILL_MAX = 14.0
 _SAME_BOX = 0.5  # IoU from which a box lies at a place
 _RESUMES = 0.8  # after an interruption the outline must agree closely, or it is another vehicle
 _GAP_LOOKS = 3

@@ -50,7 +50,7 @@ class TrafficRule:
     def _is_due(self, moment: Moment, place: Place) -> bool:
         if place.queued_until_s is not None:
             alone_s = moment.observed_s - place.queued_until_s
-            if alone_s < min(self._dwell_s, _ALONE_S):
+            if alone_s <= min(self._dwell_s, _ALONE_S):
                 return False
         limit_s = max(self._dwell_s, _FROM_START_S) if place.from_start else self._dwell_s
         return place.stood_s(moment) >= limit_s

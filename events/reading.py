@@ -101,6 +101,12 @@ class AlertReader:
         with self._store.read() as connection:
             return [message_of(row) for row in queries.rows(connection, due, max(1, min(ROWS_MAX, limit)))]
 
+    def is_message(self, seq: int) -> bool:
+        """Tell whether row `seq` is there and was due as a message."""
+        with self._store.read() as connection:
+            found = queries.rows(connection, JOURNAL.c.seq == seq, 1)
+        return bool(found) and found[0].message_id is not None
+
     def newest_message(self) -> CaseMessage | None:
         """Return the newest message, or None."""
         with self._store.read() as connection:

@@ -114,12 +114,17 @@ class Relay:
         """Return where a mark stands in this journal; raise what contradicts it."""
         if mark is None:
             return FIRST_SEQ
-        here = f"{self._reader.epoch}:{self._reader.last_seq()}"  # read after the mark, so it cannot be older
+        last = self._reader.last_seq()  # read after the mark, so it cannot be older
+        here = f"{self._reader.epoch}:{last}"
         if mark.epoch != self._reader.epoch:
             raise MarkConflict(str(mark), here, "it is of another epoch: the store was made anew or restored")
-        if mark.seq > self._reader.last_seq():
+        if mark.seq > last:
             raise MarkConflict(
                 str(mark), here, "it names a row that this journal has not: the store lost its end"
+            )
+        if mark.seq != FIRST_SEQ and not self._reader.is_message(mark.seq):
+            raise MarkConflict(
+                str(mark), here, "it names a row that is no message here: the store was replaced"
             )
         return mark.seq
 

@@ -18,8 +18,9 @@ _BUCKETS = 6
 class PtsTimeline:
     """Monotonic time of a stream's packets.
 
-    What it returns is never later than the arrival, and never falls while pts rises. The offset is the smallest of
-    the last minute, so that a camera whose clock runs slow is followed.
+    What it returns is never later than the arrival, and never falls while pts rises: a smaller offset is only ever
+    brought by a packet that is placed at its own arrival. The offset is the smallest of the last minute, so that a
+    camera whose clock runs slow is followed.
 
     Args:
         clock: tells arrival.
@@ -32,36 +33,27 @@ class PtsTimeline:
         self._clock, self._jump_s, self._lag_s = clock, jump_s, lag_s
         self.anchored = 0
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_BUCKETS)  # (began, smallest offset)
-        self._pts_s = self._highest_pts_s = self._at_mono_s = float("-inf")
+        self._pts_s = float("-inf")
 
     def reset(self) -> None:
         """Forget the stream: it was opened anew."""
         self._offsets.clear()
-        self._pts_s = self._highest_pts_s = float("-inf")
+        self._pts_s = float("-inf")
 
     def place(self, pts_s: float | None) -> tuple[float, datetime]:
         """Return (monotonic seconds, wall time UTC) of the capture of a packet that arrives now."""
         arrival = self._clock.mono_s()
         at = arrival if pts_s is None else self._map(pts_s, arrival)
-        self._at_mono_s = max(self._at_mono_s, at)
         return at, self._clock.now() - timedelta(seconds=arrival - at)
 
     def _map(self, pts_s: float, arrival: float) -> float:
         behind = arrival - pts_s - self._smallest() > self._lag_s
         if not self._offsets or pts_s < self._pts_s - self._jump_s or behind:
-            self._anchor()
+            self._offsets.clear()
+            self.anchored += 1
         self._remember(arrival - pts_s, arrival)
         self._pts_s = pts_s
-        at = pts_s + self._smallest()
-        if pts_s >= self._highest_pts_s:  # pictures that are shown later are never placed earlier
-            at = max(at, self._at_mono_s)
-            self._highest_pts_s = pts_s
-        return at
-
-    def _anchor(self) -> None:
-        self._offsets.clear()
-        self._highest_pts_s = float("-inf")
-        self.anchored += 1
+        return pts_s + self._smallest()
 
     def _smallest(self) -> float:
         return min((offset for _, offset in self._offsets), default=float("inf"))

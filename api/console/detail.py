@@ -17,6 +17,7 @@ from gridwatch.core.finding import Box, Fact
 from gridwatch.core.zone import Kind
 
 _CALL_119_SEVERITY: Final = 2
+_LABELLED_BOXES: Final = 8
 _WHOLE_FROM: Final = 1_000
 _DEADLINES: Final = ("review", "sign", "handle", "verify")
 _REASONS: Final = tuple(DismissReason)
@@ -120,7 +121,8 @@ def picture_html(alert: Alert | None, now: datetime, words: Words) -> str:
     if alert.still is None:
         return f'<div class="gw-no-still">{escape(words("detail.no_still"))}</div>{_clip(alert, words)}'
     still = alert.still
-    boxes = "".join(_box(box, words) for box in alert.boxes)
+    labelled = len(alert.boxes) <= _LABELLED_BOXES
+    boxes = "".join(_box(box, _label(box, words) if labelled else "") for box in alert.boxes)
     caption = f"{words('detail.captured')} {clock_time(still.captured_at, now)}"
     return (
         f'<div class="gw-picture" style="aspect-ratio:{still.width}/{still.height}">'
@@ -129,13 +131,16 @@ def picture_html(alert: Alert | None, now: datetime, words: Words) -> str:
     )
 
 
-def _box(box: Box, words: Words) -> str:
+def _label(box: Box, words: Words) -> str:
+    return f"<span>{escape(words.of('label', box.label))} {box.confidence:.2f}</span>"
+
+
+def _box(box: Box, label: str) -> str:
     left_pc, top_pc = box.x0 * 100, box.y0 * 100
     width_pc, height_pc = (box.x1 - box.x0) * 100, (box.y1 - box.y0) * 100
-    label = f"{words.of('label', box.label)} {box.confidence:.2f}"
     return (
         f'<div class="gw-box" style="left:{left_pc:.2f}%;top:{top_pc:.2f}%;width:{width_pc:.2f}%;height:{height_pc:.2f}%">'
-        f"<span>{escape(label)}</span></div>"
+        f"{label}</div>"
     )
 
 

@@ -26,8 +26,10 @@ class ConsoleMount(Mount):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the console's own paths."""
-        if scope["type"] in {"http", "websocket"} and not is_console(scope["path"]):
-            return Match.NONE, {}
+        if scope["type"] in {"http", "websocket"}:
+            path = scope["path"]
+            if not is_console(path) or path.startswith("/console/"):  # the assets have a mount of their own
+                return Match.NONE, {}
         return super().matches(scope)
 
 

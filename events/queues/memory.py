@@ -109,8 +109,8 @@ def judge(mark: Mark | None, expected: Mark, own_seq: int, *, empty: bool) -> Ou
     seq = FIRST_SEQ if mark is None else mark.seq
     if mark is not None and mark.epoch != expected.epoch:
         return Outcome.CONFLICT
-    if seq == expected.seq:
-        return Outcome.APPENDED
     if seq >= own_seq:
         return Outcome.THERE
+    if seq == expected.seq:
+        return Outcome.APPENDED
     return Outcome.BEHIND if seq < expected.seq else Outcome.CONFLICT

@@ -32,13 +32,13 @@ if mark then
 elseif redis.call('XLEN', KEYS[1]) > 0 then
   return {'absent', ''}
 end
+if at >= own then return {'there', mark or ''} end
 if at == expected then
   redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))
   local moved = ARGV[2] .. ':' .. ARGV[4]
   redis.call('HSET', KEYS[2], ARGV[1], moved)
   return {'appended', moved}
 end
-if at >= own then return {'there', mark or ''} end
 if at < expected then return {'behind', mark or ''} end
 return {'conflict', mark or ''}
 """

@@ -97,6 +97,10 @@ class Shard:
             thread.join(timeout_s / 2)
         self.recorder.stop()
 
+    def is_idle(self) -> bool:
+        """Tell whether everything that was delivered is decoded, looked at and recorded."""
+        return self.to_decode.is_idle() and self.to_look.is_idle() and self.recorder.waiting == 0
+
     def statuses(self) -> Sequence[CameraStatus]:
         """Return every camera's sight now."""
         return [item.intake.sight.status() for item in self._pipelines.values()]

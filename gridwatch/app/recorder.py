@@ -39,7 +39,7 @@ class Recorder:
     @property
     def waiting(self) -> int:
         """Return how many recordings are not done yet."""
-        return self._jobs.qsize()
+        return self._jobs.unfinished_tasks
 
     def start(self) -> None:
         """Begin to record."""
@@ -70,6 +70,7 @@ class Recorder:
             except queue.Empty:
                 continue
             self._do(job)
+            self._jobs.task_done()
 
     def _do(self, job: Callable[[], object]) -> None:
         while True:

@@ -47,6 +47,11 @@ class Mailbox(Generic[T]):
             self._busy.discard(key)
             self._ready.notify()
 
+    def is_idle(self) -> bool:
+        """Tell whether nothing waits and nothing is in work."""
+        with self._ready:
+            return not self._slots and not self._busy
+
     def drop(self, key: str) -> None:
         """Empty the slot of `key`."""
         with self._ready:

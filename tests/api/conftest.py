@@ -64,7 +64,7 @@ class ScriptedSight:
     """What the cameras see, as a test says."""
 
     def __init__(self) -> None:
-        self.states = {camera_id: SightState.SEEING for camera_id in NAMES}
+        self.states = dict.fromkeys(NAMES, SightState.SEEING)
         self.ages: dict[str, float | None] = {MARKET: 1.5, BRIDGE: 3.25, HARBOUR: 0.5}
         self.reasons: dict[str, str] = {}
         self.pictures: dict[str, bytes] = {}
@@ -127,7 +127,9 @@ class World:
             run_mode="exercise",
         )
 
-    def open(self, kind: Kind = Kind.FIRE, camera_id: str = MARKET, *, still: bool = True) -> Alert:
+    def open(
+        self, kind: Kind = Kind.FIRE, camera_id: str = MARKET, *, still: bool = True, boxes: int = 1
+    ) -> Alert:
         """Let a detector open an incident, one second later than the last."""
         self._findings += 1
         self.clock.advance(1.0)
@@ -143,7 +145,7 @@ class World:
             at_mono_s=self.clock.mono_s(),
             began_at=self.clock.now() - timedelta(seconds=4),
             confidence=0.83 if kind is Kind.FIRE else None,
-            boxes=(Box(0.33, 0.33, 0.5, 0.5, LABELS[kind], 0.83),),
+            boxes=(Box(0.33, 0.33, 0.5, 0.5, LABELS[kind], 0.83),) * boxes,
             facts={"looks_in_favour": 5, "looks_taken": 6, "area_share": 0.0289},
         )
         opened = self.book.record(finding, Painted(60 + self._findings) if still else None)
@@ -155,7 +157,9 @@ class World:
         """Let the detector that opened an incident say that it is over."""
         self.clock.advance(60.0)
         last = self._claimed[alert.id]
-        self.book.record(replace(last, stage=Stage.ENDED, at=self.clock.now(), at_mono_s=self.clock.mono_s()), None)
+        self.book.record(
+            replace(last, stage=Stage.ENDED, at=self.clock.now(), at_mono_s=self.clock.mono_s()), None
+        )
 
     def answer(self, alert: Alert, state: str, case_revision: int) -> None:
         """Let a case system answer."""
@@ -178,7 +182,13 @@ class World:
 
 def _camera(camera_id: str) -> Camera:
     inside = Location(103.5, 30.5) if camera_id == MARKET else None
-    return Camera(camera_id, NAMES[camera_id], SecretUrl("rtsp://x:y@127.0.0.1/"), location=inside, address_text="望丛中路 18 号")
+    return Camera(
+        camera_id,
+        NAMES[camera_id],
+        SecretUrl("rtsp://x:y@127.0.0.1/"),
+        location=inside,
+        address_text="望丛中路 18 号",
+    )
 
 
 @pytest.fixture

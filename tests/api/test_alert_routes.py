@@ -11,8 +11,30 @@ from gridwatch.core.camera import SightState
 from gridwatch.core.zone import Kind
 
 FIELDS = {
-    *("id revision kind subtype category run_mode camera_id grid_id severity activity decision case case_id".split()),
-    *("opened_at began_at ended_at title text facts boxes still clip decided due".split()),
+    "id",
+    "revision",
+    "kind",
+    "subtype",
+    "category",
+    "run_mode",
+    "camera_id",
+    "grid_id",
+    "severity",
+    "activity",
+    "decision",
+    "case",
+    "case_id",
+    "opened_at",
+    "began_at",
+    "ended_at",
+    "title",
+    "text",
+    "facts",
+    "boxes",
+    "still",
+    "clip",
+    "decided",
+    "due",
 }
 CLIP = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 8
 
@@ -99,7 +121,11 @@ def test_confirming_answers_with_the_next_revision(client, world) -> None:
     )
     body = response.json()
     assert (response.status_code, response.headers["etag"]) == (200, '"2"')
-    assert (body["decision"], body["decided"]["by"], body["decided"]["note"]) == ("confirmed", "api", "已电话核实")
+    assert (body["decision"], body["decided"]["by"], body["decided"]["note"]) == (
+        "confirmed",
+        "api",
+        "已电话核实",
+    )
     assert set(body["due"]) == {"review", "sign", "handle", "verify"}
     assert world.alerts.get(alert.id).decision is Decision.CONFIRMED
 
@@ -112,7 +138,11 @@ def test_dismissing_needs_a_known_reason(client, world) -> None:
         problem(client.post(path, json=body, headers=seen), 422)
     assert world.alerts.get(alert.id).decision is Decision.PENDING
     done = client.post(path, json={"reason": "false_alarm", "note": "路灯"}, headers=seen).json()
-    assert (done["decision"], done["decided"]["reason"], done["decided"]["note"]) == ("dismissed", "false_alarm", "路灯")
+    assert (done["decision"], done["decided"]["reason"], done["decided"]["note"]) == (
+        "dismissed",
+        "false_alarm",
+        "路灯",
+    )
 
 
 def test_a_decision_without_if_match_is_refused(client, world) -> None:

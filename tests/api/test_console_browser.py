@@ -2,6 +2,7 @@
 """The console in a real browser: keys, decisions, live changes, language, and nothing from outside."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,9 @@ def page(browser: Browser, console: ApiServer) -> Iterator[Page]:
     page.set_default_timeout(15_000)
     outside: list[str] = []
     mistakes: list[str] = []
-    page.on("request", lambda request: outside.append(request.url) if _foreign(request.url, console) else None)
+    page.on(
+        "request", lambda request: outside.append(request.url) if _foreign(request.url, console) else None
+    )
     page.on("websocket", lambda socket: outside.append(socket.url) if _foreign(socket.url, console) else None)
     page.on("pageerror", lambda error: mistakes.append(str(error)))
     page.on("console", lambda said: mistakes.append(said.text) if said.type == "error" else None)
@@ -109,7 +112,7 @@ def test_keys_move_and_dismiss_with_a_reason_and_a_note(page, world) -> None:
     first, second = world.open(Kind.TRAFFIC), world.open(Kind.CROWD)
     expect(row(page, second.id)).to_be_visible()
     page.keyboard.press("k")
-    expect(row(page, second.id)).to_have_class(__import__("re").compile("gw-chosen"))
+    expect(row(page, second.id)).to_have_class(re.compile("gw-chosen"))
     page.keyboard.press("j")
     expect(page.locator("h1")).to_contain_text("疑似异常停车")
     page.keyboard.press("d")
@@ -180,6 +183,30 @@ def test_lost_sight_shows_without_a_reload(page, world) -> None:
     world.sight.reasons[camera_id] = "stalled"
     expect(page.locator(".gw-head")).to_contain_text("看不见 1 路")
     expect(page.locator(".gw-trouble")).to_contain_text("stalled")
+
+
+def test_a_page_that_hears_nothing_any_more_says_so(browser, console, world) -> None:
+    """When the server's answers stop coming, what is shown is marked as not current."""
+    world.open(Kind.FIRE, still=False)
+    context = browser.new_context(locale="zh-CN")
+    page = context.new_page()
+    page.clock.install()
+    page.goto(console.url)
+    expect(page.locator(".gw-row")).to_be_visible()
+    expect(page.locator(".gw-stale")).to_be_hidden()
+    page.clock.run_for(2_000)
+    console.stop()
+    page.clock.run_for(20_000)
+    expect(page.locator(".gw-stale").first).to_be_visible()
+    context.close()
+
+
+def test_a_crowd_of_boxes_is_drawn_without_labels(page, world) -> None:
+    """Many boxes stay readable: frames only."""
+    alert = world.open(Kind.CROWD, boxes=30)
+    expect(row(page, alert.id)).to_be_visible()
+    expect(page.locator(".gw-box")).to_have_count(30)
+    expect(page.locator(".gw-box span")).to_have_count(0)
 
 
 def test_the_page_fits_the_usual_screens(page, world, tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ def test_loopback_may_be_bound(host: str) -> None:
     check_bind(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org", "", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.4", "example.org", "", "127.0.0.1.evil.example"]
+)
 def test_any_other_address_is_refused(host: str) -> None:
     """Without authentication the API listens on this machine only, and says why."""
     with pytest.raises(InputError, match="no authentication"):
@@ -34,7 +36,9 @@ def test_known_hosts_are_served(client, host: str) -> None:
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "[::1"]
+)
 def test_foreign_hosts_are_refused(client, host: str) -> None:
     """A name that is not ours (DNS rebinding) is refused before any route runs, as a problem."""
     response = client.get("/api/v1/alerts", headers={"Host": host})
@@ -42,7 +46,9 @@ def test_foreign_hosts_are_refused(client, host: str) -> None:
     assert response.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost.evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost.evil.example"]
+)
 def test_a_foreign_page_cannot_decide_or_read(client, world, origin: str) -> None:
     """A page of another origin gets 403 for writes and reads, and nothing is decided."""
     alert = world.open()
@@ -68,7 +74,9 @@ def test_a_cross_site_write_without_origin_is_refused(client, world) -> None:
     assert client.post(f"/api/v1/alerts/{alert.id}/confirm", json={}, headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
+)
 def test_writes_are_json_only(client, world, kind: str | None) -> None:
     """What an HTML form can send without asking is refused."""
     alert = world.open()

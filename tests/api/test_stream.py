@@ -60,10 +60,21 @@ def test_changes_arrive_as_they_happen(server, world) -> None:
         alert = world.open(Kind.FIRE, still=False)
         world.book.decide(alert.id, Decision.CONFIRMED, by="op-07")
         name, data, seq = stream.next()
-        assert (name, seq, data["alert_id"], data["revision"], data["change"]) == ("change", "1", alert.id, 1, "opened")
+        assert (name, seq, data["alert_id"], data["revision"], data["change"]) == (
+            "change",
+            "1",
+            alert.id,
+            1,
+            "opened",
+        )
         assert data["at"] == "2026-11-26T02:00:01Z"
         name, data, seq = stream.next()
-        assert (seq, data["change"], data["actor"], data["revision"]) == ("2", "confirmed", "operator:op-07", 2)
+        assert (seq, data["change"], data["actor"], data["revision"]) == (
+            "2",
+            "confirmed",
+            "operator:op-07",
+            2,
+        )
 
 
 @pytest.mark.parametrize("how", ["header", "parameter"])

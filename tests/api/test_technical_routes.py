@@ -56,7 +56,9 @@ def test_a_cameras_picture_is_its_last_one(client, world) -> None:
 def test_grids_are_listed(client) -> None:
     """A list of grids has their codes and, like every list, the proof of sight."""
     body = client.get("/api/v1/grids").json()
-    assert [(grid["grid_id"], grid["name"]) for grid in body["items"]] == [("510117004003012", "望丛社区第三网格")]
+    assert [(grid["grid_id"], grid["name"]) for grid in body["items"]] == [
+        ("510117004003012", "望丛社区第三网格")
+    ]
     assert body["coverage"]["cameras"] == 3
 
 

@@ -115,6 +115,16 @@ def test_a_flame_that_grows_stays_one_place(watch, thing):
     assert seen.said[-1].facts["growth"] > 5
 
 
+def test_a_fire_whose_box_falls_apart_stays_one_place(watch, thing):
+    """A small box in the corner of the large one of the look before is the same fire."""
+    seen = watch()
+    seen.see()
+    for look in range(3):
+        whole, part = (0.2, 0.2, 0.7, 0.8), (0.22, 0.22, 0.32, 0.34)
+        seen.see(thing(ObjectClass.FIRE, 0.6, whole if look % 2 == 0 else part, look))
+    assert seen.stages() == ["opened"]
+
+
 def test_a_missed_look_does_not_lose_the_flame(watch, flame):
     """Two misses in five looks still open, and a few later ones do not end."""
     seen = watch()

@@ -17,7 +17,7 @@ from detectors.standing import StandingPlaces, vehicles_of
 from gridwatch.core.detections import Detections, ObjectClass
 from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Stage
-from gridwatch.core.zone import Kind
+from gridwatch.core.zone import CrowdLimit, Kind
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -53,6 +53,16 @@ def test_unanswered_looks_add_to_no_dwell(watch, crowd_of, car):
     for _ in range(30):
         seen.no_answer()
     seen.see(car, *crowd_of(30))
+    assert seen.said == []
+
+
+def test_a_long_gap_adds_one_step_to_a_dwell(watch, crowd_of, zone):
+    """Two looks an hour apart do not show that a crowd stayed for a minute."""
+    seen = watch(zone(Kind.CROWD, crowd=CrowdLimit(10, 60.0)))
+    seen.see(*crowd_of(30))
+    seen.step_s = 3600.0
+    for _ in range(3):
+        seen.see(*crowd_of(30))
     assert seen.said == []
 
 
@@ -98,6 +108,7 @@ def test_a_look_that_is_not_newer_is_ignored(watch, flame):
     seen = watch()
     seen.see()
     seen.see(flame.looking(1))
+    seen.see(flame.looking(2))
     seen.step_s = 0.0
     for look in range(20):
         seen.see(flame.looking(look))

@@ -158,33 +158,44 @@ def test_a_shared_stream_without_us_is_begun(room, desk):
     assert desk.own() == wanted(room)
 
 
-@pytest.mark.parametrize("lost", ["epoch", "end", "tail of another epoch", "between"])
-def test_a_contradiction_stops_the_relay_and_sends_nothing(room, desk, lost):
-    """A mark of another store, past the journal's end, or between two messages is raised, and nothing is sent."""
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [(("another", 1), "epoch"), ((None, 99), "lost its end"), ((None, 2), "no message"), (("", 0), "epoch")],
+)
+def test_a_contradiction_stops_the_relay_and_sends_nothing(room, desk, mark, words):
+    """A mark of another store, past the journal's end, or at a row that is no message is raised, and nothing is sent."""
     fill(room, 1)
-    source, epoch = room.policy.source, room.store.epoch
+    epoch, seq = mark
+    desk.set_mark(room.policy.source, Mark(room.store.epoch if epoch is None else epoch, seq))
     relay = relay_of(room, desk.queue)
-    if lost == "epoch":
-        desk.set_mark(source, Mark("another", 1))
-    elif lost == "end":
-        desk.set_mark(source, Mark(epoch, 99))
-    elif lost == "tail of another epoch":
-        desk.other_producer_adds(
-            {"id": "x:1", "source": source, "journalepoch": "another", "journalseq": "1"}
-        )
-    else:
-        relay.step()
-        fill(room, 1, start=1)
-        relay._find_mark()
-        desk.set_mark(source, Mark(epoch, 4))  # a row, but no message; and the relay believes in row 3
-    before = desk.own()
-    with pytest.raises(MarkConflict) as raised:
-        relay.step()
-    assert raised.value.mark.endswith(("1", "99", "4"))
-    assert desk.own() == before
-    if lost != "between":
+    for _ in range(2):
+        with pytest.raises(MarkConflict, match=words) as raised:
+            relay.step()
+        assert raised.value.mark.endswith(f":{seq}")
+    assert desk.own() == []
+
+
+def test_a_mark_that_moves_to_a_strange_row_is_noticed(room, desk):
+    """While running, a mark that stands between two messages is raised, now and at every later try."""
+    fill(room, 1)
+    relay = relay_of(room, desk.queue)
+    relay.step()
+    fill(room, 1, start=1)
+    desk.set_mark(room.policy.source, Mark(room.store.epoch, 5))
+    for _ in range(2):
         with pytest.raises(MarkConflict):
             relay.step()
+    assert len(desk.own()) == 2
+
+
+def test_a_tail_of_another_epoch_is_a_contradiction(room, desk):
+    """Our own entries of another store in the stream are not taken for ours."""
+    fill(room, 1)
+    source = room.policy.source
+    desk.other_producer_adds({"id": "x:1", "source": source, "journalepoch": "another", "journalseq": "1"})
+    with pytest.raises(MarkConflict, match="epoch"):
+        relay_of(room, desk.queue).step()
+    assert desk.own() == ["x:1"]
 
 
 def test_nothing_is_sent_twice_when_the_source_is_renamed(room, desk, kit):

@@ -45,7 +45,7 @@ def test_a_quiet_camera_is_looked_at_every_so_often(key_s, jitter_s):
         looks += [at] if why else []
     gaps = np.diff(looks)
     assert gaps.max() <= max(4.0, key_s) + 0.2 * key_s + 2 * jitter_s
-    assert gaps.mean() > min(2.5, key_s - 0.1)
+    assert gaps.mean() > 0.9 * max(key_s, 4.0 // key_s * key_s)
 
 
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (360, 640), (1080, 1920), (288, 352)])

@@ -92,6 +92,13 @@ def test_a_camera_whose_clock_runs_slow_is_followed(clock):
     assert pairs[-1][1] - placed[-1] < 1.5
 
 
+def test_times_that_fall_behind_without_end_are_bounded(clock):
+    """A camera that says 25 pictures a second and sends 12 is never held to be more than 10 s old."""
+    pairs = [(i * 0.5, 100.0 + i) for i in range(400)]
+    placed = arrive(PtsTimeline(clock), clock, pairs)
+    assert max(arrival - at for (_, arrival), at in zip(pairs, placed, strict=True)) <= 10.0
+
+
 def test_packets_without_pts_are_placed_at_their_arrival(clock):
     """The first packet of an RTSP stream has no pts, and may be the key frame."""
     placed = arrive(PtsTimeline(clock), clock, [(None, 7.0), (0.04, 7.04), (None, 7.08), (0.12, 7.12)])

@@ -32,6 +32,22 @@ def test_two_groups_stay_however_long_they_are(make_packet):
     assert [packet.at_mono_s for packet in ring.window(0, 1e9) if packet.is_key] == [60, 120]
 
 
+def test_as_many_groups_stay_as_are_asked_for(make_packet):
+    """More whole groups than the span needs are kept where they are asked for."""
+    ring = Ring(min_gops=4, span_s=5)
+    fill(ring, make_packet, 299, gop_s=60)
+    assert [packet.at_mono_s for packet in ring.window(0, 1e9) if packet.is_key] == [60, 120, 180, 240]
+
+
+def test_what_follows_a_lost_packet_is_not_kept(make_packet):
+    """A small packet that would still fit refers to the large one that did not."""
+    ring = Ring(max_bytes=1000)
+    ring.append(make_packet(0.0, key=True, size=100))
+    ring.append(make_packet(0.5, size=950))
+    ring.append(make_packet(1.0, size=100))
+    assert (ring.bytes, ring.dropped) == (100, 2)
+
+
 def test_the_cap_in_bytes_is_hard(make_packet):
     """Above the cap old groups go, whatever they span."""
     ring = Ring(span_s=1000, max_bytes=2000)

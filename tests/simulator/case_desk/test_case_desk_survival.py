@@ -102,7 +102,7 @@ def test_steps_go_on_while_redis_is_away(second_valkey, queue, options, capsys):
         with start() as before:
             before.send(queue.entry(), queue.confirmation())
             queue.until(lambda: "accepted" in before.words())
-        queue.until(lambda: "closed" in capsys.readouterr().out, 6)
+        queue.until(lambda: "结案" in capsys.readouterr().out, 6)
         with start() as after:
             queue.until(lambda: after.words()[-1:] == ["closed"])
             queue.until(lambda: "Redis answers again" in capsys.readouterr().out)
