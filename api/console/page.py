@@ -94,9 +94,10 @@ class ConsolePage:
     async def refresh(self) -> None:
         """Read everything again and show it; overlapping calls are put one after the other."""
         async with self._busy:
-            snapshot = await run.io_bound(self._reader.read, self._chosen_id, self._limit, self._snapshot)
-            if snapshot is None or self._closed:
-                return
+            asked = self._chosen_id
+            snapshot = await run.io_bound(self._reader.read, asked, self._limit, self._snapshot)
+            if snapshot is None or self._closed or self._chosen_id != asked:
+                return  # gone, or the operator moved on meanwhile: that move's own refresh is waiting
             self._snapshot = snapshot
             self._chosen_id = snapshot.chosen.id if snapshot.chosen else None
             self._show(snapshot)
@@ -241,7 +242,9 @@ class ConsolePage:
         _set(self._panel, detail.panel_html(asking, self._words))
 
     def _chosen(self) -> Alert | None:
-        return self._snapshot.chosen if self._snapshot else None
+        """Return the alert that is shown; None while another one is being loaded: nobody decides unseen."""
+        shown = self._snapshot.chosen if self._snapshot else None
+        return shown if shown is not None and shown.id == self._chosen_id else None
 
     async def _open_clip(self) -> None:
         chosen = self._chosen()

@@ -129,6 +129,16 @@ def test_keys_move_and_dismiss_with_a_reason_and_a_note(page, world) -> None:
     assert world.alerts.get(second.id).decision is Decision.PENDING
 
 
+def test_quick_keys_are_not_lost(page, world) -> None:
+    """Keys pressed faster than the server answers each move one step, and end on the right alert."""
+    alerts = [world.open(kind, still=False) for kind in Kind]
+    connected(page)
+    expect(page.locator(".gw-row")).to_have_count(len(alerts))
+    for key in "kkkkjjkj":
+        page.keyboard.press(key)
+    expect(row(page, alerts[1].id)).to_have_class(re.compile("gw-chosen"))
+
+
 def test_a_dismissed_alert_is_confirmed_only_with_words(page, world) -> None:
     """C on a dismissed alert asks why; Escape leaves it; with a note it is confirmed."""
     alert = world.open(Kind.SMOKE)
