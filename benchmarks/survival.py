@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""kill -9 while a fire burns: of the child, then of the parent. Nothing may be lost, doubled or raised a second time.
+"""kill -9 while a fire burns: of the child, of the embedded queue, of the parent. Nothing lost, doubled or raised twice.
 
 Each round runs the demo's cameras and a case desk, waits for the fire's alert, kills the child with SIGKILL, waits until
-the cameras are seen again, kills the parent, starts gridwatch again by hand, and compares the journal with the stream.
-The last line is one JSON object.
+the cameras are seen again, kills the queue, then the parent, starts gridwatch again by hand, and compares the journal with
+the stream. The last line is one JSON object.
 """
 
 import argparse
@@ -56,9 +56,19 @@ def wait_until(condition: Callable[[], Any], timeout_s: float) -> float | None:
     return None
 
 
+def children(pid: int) -> list[str]:
+    """Return the processes that a process started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def name_of(pid: str) -> str:
+    """Return a process's program name."""
+    return Path(f"/proc/{pid}/comm").read_text()
+
+
 def child_of(pid: int) -> int | None:
-    """Return the supervised child: the parent's child that runs with --child."""
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    """Return the supervised child: the one that runs with --child."""
+    for child in children(pid):
         if "--child" in Path(f"/proc/{child}/cmdline").read_text().split("\0"):
             return int(child)
     return None
@@ -111,6 +121,7 @@ def run_round(folder: Path, seed: int) -> Round:
         result.expect("fire alert", wait_until(lambda: fires(observer), 60), 60)
         kill_child(watcher, observer, len(cameras), result)
         check_fire_goes_on(observer, result, "child killed")
+        kill_queue(watcher, observer, result)
         child = child_of(watcher.popen.pid)
         watcher.popen.kill()
         result.expect("child ends with its parent", wait_until(lambda: child is None or gone(child), 10), 5)
@@ -155,6 +166,24 @@ def kill_child(watcher: Process, observer: Observer, cameras: int, result: Round
         time.monotonic() - killed if seen is not None else None,
         SEEN_AGAIN_WITHIN_S,
     )
+
+
+def kill_queue(watcher: Process, observer: Observer, result: Round) -> None:
+    """Kill the embedded queue and note when another answers."""
+    server = next(
+        int(pid) for pid in children(watcher.popen.pid) if "valkey" in name_of(pid) or "redis" in name_of(pid)
+    )
+    os.kill(server, signal.SIGKILL)
+    result.expect("new queue", wait_until(lambda: gone(server) and answers(observer.queue_url), 30), 10)
+
+
+def answers(url: str) -> bool:
+    """Tell whether a queue answers."""
+    try:
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 def check_fire_goes_on(observer: Observer, result: Round, when: str) -> None:

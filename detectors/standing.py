@@ -19,7 +19,9 @@ _AT_LEAST = 0.25
 # Change inside: standing vehicles 1 to 13 between key frames, others in their place 20 to 70.
 _STILL_MAX = 14.0
 _SAME_BOX = 0.5  # IoU from which a box lies at a place
-_RESUMES = 0.8  # after an interruption the outline must agree closely, or it is another vehicle
+# IoU with the outline when the stand began: what creeps along falls below it, and so does another vehicle that
+# takes the place while something drives past in front.
+_STAYS = 0.75
 _GAP_LOOKS = 3
 _GAP_S = 15.0
 _SINGLE = 0.6  # IoU above which two boxes of one look are one vehicle called by two names
@@ -33,6 +35,7 @@ class Place:
         box: (4,), where the last box lay; while something stands, its outline.
         from_start: a vehicle stood there at the first look already, so nobody saw it come.
         since: the first look of the present stand; None while nothing stands there.
+        anchor: (4,), the outline when the stand began: what creeps away from it does not stand.
         still_looks: looks in which it was seen to stand; `looks`: answered looks since it stands.
     """
 
@@ -42,31 +45,38 @@ class Place:
     confidence: float
     class_id: int
     since: Moment | None = None
+    anchor: Float32 | None = None
     still_looks: int = 0
     looks: int = 0
     gap_looks: int = 0
-    seen: bool = True
     queued_until_s: float | None = None
+
+    @property
+    def seen(self) -> bool:
+        """Whether the last look itself saw it stand."""
+        return self.since is not None and self.gap_looks == 0
 
     def stood_s(self, moment: Moment) -> float:
         """Return for how long (observed) something has stood there."""
         return 0.0 if self.since is None else moment.observed_s - self.since.observed_s
 
-    def take(self, moment: Moment, box: Float32, *, change: float, agreement: float) -> None:
-        """Take a look's box: how much its inside changed (NaN: not measured), its IoU with the place."""
-        self.seen = True
+    def take(self, moment: Moment, box: Float32, *, change: float) -> None:
+        """Take a look's box: how much its inside changed (NaN: not measured)."""
         if np.isnan(change):
             self.last_hit = moment
             return
-        if change > _STILL_MAX:
+        if change > _STILL_MAX or self._crept(box):
             self._moves(box)
-        elif self.since is None or (self.gap_looks and agreement < _RESUMES):
+        elif self.since is None:
             # It has stood since the look before, with which the inside was compared.
             self.since, self.still_looks, self.looks = moment if self.gap_looks else self.last_hit, 1, 1
-            self.gap_looks, self.box = 0, box
+            self.gap_looks, self.box, self.anchor = 0, box, box
         else:
             self.still_looks, self.gap_looks, self.box = self.still_looks + 1, 0, box
         self.last_hit = moment
+
+    def _crept(self, box: Float32) -> bool:
+        return self.anchor is not None and float(iou(box, self.anchor)[0, 0]) < _STAYS
 
     def _moves(self, box: Float32) -> None:
         # Something drives here, perhaps only in front of what stands here: the stand is interrupted.
@@ -77,11 +87,12 @@ class Place:
 
     def miss(self) -> None:
         """Take a look that showed no vehicle there."""
-        self.gap_looks, self.seen = self.gap_looks + 1, False
+        self.gap_looks += 1
 
     def leave(self) -> None:
         """Nothing is seen to stand there any more (what is overlooked for a while was still not seen to come)."""
-        self.since, self.still_looks, self.looks, self.queued_until_s = None, 0, 0, None
+        self.since, self.anchor, self.queued_until_s = None, None, None
+        self.still_looks, self.looks = 0, 0
 
 
 class StandingPlaces:
@@ -132,8 +143,7 @@ class StandingPlaces:
             place.miss()
         else:
             taken[best] = True
-            change, fit = float(vehicles.change[best]), float(agreement[best])
-            place.take(moment, vehicles.xyxy[best], change=change, agreement=fit)
+            place.take(moment, vehicles.xyxy[best], change=float(vehicles.change[best]))
             place.confidence = float(vehicles.confidence[best])
             place.class_id = int(vehicles.class_id[best])
         gone_s = moment.observed_s - place.last_hit.observed_s

@@ -16,6 +16,7 @@ _QUEUE = 3  # so many standing together are a queue
 # What stood there at the first look may be parked where the zone was drawn too wide: a start of the program must
 # not raise every parked car. Ten minutes show that it is no red light and no short stop, whatever the dwell.
 _FROM_START_S = 600.0
+_WAITS_S = 10.0  # from then on a vehicle is taken to wait
 _ALONE_S = 10.0  # the tail of a queue that moves off is alone for some seconds
 
 
@@ -56,9 +57,10 @@ class TrafficRule:
         return place.stood_s(moment) >= limit_s
 
     def _mark_queues(self, moment: Moment, standing: Sequence[Place]) -> None:
-        # What has stood for ten minutes is part of the scene and makes no queue of its neighbour.
-        fresh = [place for place in standing if place.stood_s(moment) < max(3 * self._dwell_s, _FROM_START_S)]
-        for row in _rows(fresh):
+        # Who pauses for a moment makes no queue; what has stood for ten minutes is part of the scene.
+        least_s, most_s = min(self._dwell_s / 2, _WAITS_S), max(3 * self._dwell_s, _FROM_START_S)
+        waiting = [p for p in standing if p.seen and least_s <= p.stood_s(moment) < most_s]
+        for row in _rows(waiting):
             if len(row) >= _QUEUE:
                 for place in row:
                     place.queued_until_s = moment.observed_s

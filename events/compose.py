@@ -6,9 +6,9 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from numbers import Integral, Real
-from typing import cast
+from typing import Any
 
-from events.alerts import Decided, Decision, DismissReason, StillRef
+from events.alerts import Alert, Decided, Decision, DismissReason, StillRef
 from events.categories import category_of
 from events.incident import Incident
 from events.journal import canonical
@@ -24,7 +24,6 @@ from events.report import (
     Medium,
     Place,
     Report,
-    RunMode,
     Truth,
 )
 from events.times import local_text
@@ -70,73 +69,90 @@ def compose(incident: Incident, policy: Policy, queued_at: datetime) -> bytes:
 
 def report(incident: Incident, policy: Policy, queued_at: datetime) -> Report:
     """Return the report of an incident as it stands, recorded at `queued_at`."""
-    alert, grid, file = incident.alert, incident.grid, incident.case_file
-    decided = alert.decided
+    alert = incident.alert
     retain_until = alert.opened_at + timedelta(days=policy.keep_days)
+    parts: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "source_id": policy.source_id,
+        "incident_id": alert.id,
+        "revision": alert.revision,
+        "run_mode": alert.run_mode,
+        "queued_at": local_text(queued_at),
+        "media": [_medium(still, policy, retain_until) for still in incident.stills],
+        "detector": _detector(incident, policy),
+        "retain_until": local_text(retain_until),
+        "group_id": None,
+        "merged_into": None,
+        "repeats": incident.repeats,
+    }
+    return Report.model_validate(parts | _what(alert) | _where(incident) | _state(incident))
+
+
+def _what(alert: Alert) -> dict[str, Any]:
+    return {
+        "kind": alert.kind,
+        "subtype": alert.subtype,
+        "category": alert.category,
+        "code_standard": None,
+        "matter_code": None,
+        "title": short(alert.title["zh"], TITLE_CHARS),
+        "description": short(alert.text["zh"], DESCRIPTION_CHARS),
+        "severity": alert.severity,
+        "lane": alert.lane,
+        "confidence": alert.confidence,
+        "facts": alert.facts,
+        "first_seen_at": local_text(alert.began_at),
+        "last_seen_at": local_text(alert.last_seen_at),
+        "alerted_at": local_text(alert.opened_at),
+        "clock_offset_ms": None,
+        "dept_hint_code": None,
+        "dept_hint_name": short(alert.dept_hint, NAME_CHARS),
+        "due": _due(alert.due),
+        "overdue": [],
+        "purpose": category_of(alert.kind, alert.subtype).purpose,
+    }
+
+
+def _where(incident: Incident) -> dict[str, Any]:
+    alert, grid = incident.alert, incident.grid
+    return {
+        "camera_id": alert.camera_id,
+        "camera_name": short(alert.camera_name, NAME_CHARS),
+        "zone_id": alert.zone_id,
+        "zone_name": short(alert.zone_name, NAME_CHARS),
+        "division_code": grid.division_code if grid else None,
+        "street_code": grid.street_code if grid else None,
+        "community_code": grid.community_code if grid else None,
+        "grid_id": alert.grid_id,
+        "grid_name": alert.grid_name,
+        "grid_version": grid.version if grid else None,
+        "location": _place(incident),
+        "address_text": short(alert.address_text, ADDRESS_CHARS),
+    }
+
+
+def _state(incident: Incident) -> dict[str, Any]:
+    alert, file, decided = incident.alert, incident.case_file, incident.alert.decided
     confirmed = decided is not None and decided.decision is Decision.CONFIRMED
-    return Report(
-        schema_version=SCHEMA_VERSION,
-        source_id=policy.source_id,
-        incident_id=alert.id,
-        revision=alert.revision,
-        run_mode=cast("RunMode", alert.run_mode),
-        kind=alert.kind,
-        subtype=alert.subtype,
-        category=alert.category,
-        code_standard=None,
-        matter_code=None,
-        title=short(alert.title["zh"], TITLE_CHARS),
-        description=short(alert.text["zh"], DESCRIPTION_CHARS),
-        severity=alert.severity,
-        lane=alert.lane,
-        confidence=alert.confidence,
-        facts=alert.facts,
-        detector=_detector(incident, policy),
-        first_seen_at=local_text(alert.began_at),
-        last_seen_at=local_text(alert.last_seen_at),
-        alerted_at=local_text(alert.opened_at),
-        queued_at=local_text(queued_at),
-        confirmed_at=_local(decided.at if decided and confirmed else None),
-        reported_at=_local(file.reported_at),
-        clock_offset_ms=None,
-        camera_id=alert.camera_id,
-        camera_name=short(alert.camera_name, NAME_CHARS),
-        zone_id=alert.zone_id,
-        zone_name=short(alert.zone_name, NAME_CHARS),
-        division_code=grid.division_code if grid else None,
-        street_code=grid.street_code if grid else None,
-        community_code=grid.community_code if grid else None,
-        grid_id=alert.grid_id,
-        grid_name=alert.grid_name,
-        grid_version=grid.version if grid else None,
-        location=_place(incident),
-        address_text=short(alert.address_text, ADDRESS_CHARS),
-        media=[_medium(still, policy, retain_until) for still in incident.stills],
-        group_id=None,
-        merged_into=None,
-        repeats=incident.repeats,
-        activity=alert.activity,
-        activity_at=local_text(incident.activity_at),
-        decision=alert.decision,
-        decided_at=_local(decided.at if decided else None),
-        decided_by=decided.by if decided else None,
-        decision_reason=decided.reason if decided else None,
-        decision_note=decided.note or None if decided else None,
-        operator_id=decided.by if decided and not decided.by.startswith("case:") else None,
-        case=alert.case,
-        case_id=alert.case_id,
-        case_at=_local(file.at),
-        case_dept=file.unit_name,
-        case_result=file.note or file.reason,
-        handoff=None,
-        dept_hint_code=None,
-        dept_hint_name=short(alert.dept_hint, NAME_CHARS),
-        due=_due(alert.due),
-        overdue=[],
-        truth=_truth(decided),
-        purpose=category_of(alert.kind, alert.subtype).purpose,
-        retain_until=local_text(retain_until),
-    )
+    return {
+        "activity": alert.activity,
+        "activity_at": local_text(incident.activity_at),
+        "decision": alert.decision,
+        "decided_at": _local(decided.at if decided else None),
+        "decided_by": decided.by if decided else None,
+        "decision_reason": decided.reason if decided else None,
+        "decision_note": decided.note or None if decided else None,
+        "operator_id": decided.by if decided and not decided.by.startswith("case:") else None,
+        "confirmed_at": _local(decided.at if decided and confirmed else None),
+        "truth": _truth(decided),
+        "case": alert.case,
+        "case_id": alert.case_id,
+        "case_at": _local(file.at),
+        "case_dept": file.unit_name,
+        "case_result": file.note or file.reason,
+        "reported_at": _local(file.reported_at),
+        "handoff": None,
+    }
 
 
 def _detector(incident: Incident, policy: Policy) -> Detector:

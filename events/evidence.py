@@ -70,10 +70,13 @@ class EvidenceStore:
         """
         width = min(STILL_WIDTH_PX, frame.width)
         height = max(2, round(frame.height * width / frame.width / 2) * 2)
-        clean = frame.view(width, height)
         people = [*persons, *(box for box in boxes if box.label == PERSON)]
-        shown = mask(clean, people, boxes, veil=veil)
-        sha256, masked_sha256 = self._put(_jpeg(clean), ".jpg"), self._put(_jpeg(shown), ".jpg")
+        try:
+            clean = frame.view(width, height)
+            pictures = _jpeg(clean), _jpeg(mask(clean, people, boxes, veil=veil))
+        except cv2.error as error:
+            raise EvidenceError(f"the picture cannot be worked on: {error}") from error
+        sha256, masked_sha256 = (self._put(content, ".jpg") for content in pictures)
         return StillRef(sha256, masked_sha256, captured_at, width, height)
 
     def put_clip(self, mp4: bytes) -> str:

@@ -26,6 +26,7 @@ from events.stores.sql import Store
 from events.stores.writing import Writer
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import Clock
+from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Box, Finding
 from gridwatch.core.frame import Frame
 from gridwatch.core.zone import Kind
@@ -233,7 +234,7 @@ class IncidentBook:
         veil = finding.kind is Kind.CROWD  # the counter sees people who have no boxes
         try:
             return self._evidence.put_still(frame, finding.boxes, finding.at, persons, veil=veil)
-        except EvidenceError:
+        except GridwatchError:  # the picture may fail in its decoder too; the record must not
             self.refused_evidence += 1
             return None
 

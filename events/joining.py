@@ -5,6 +5,7 @@ A new finding joins the incident of the same camera, kind and subtype whose acti
 within ten minutes after the end it reopens that one; later, and always after the case was closed, it makes a new one.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -149,11 +150,12 @@ def facts_of(incident: Incident) -> Mapping[str, Fact]:
 
 
 def plain_boxes(boxes: tuple[Box, ...]) -> tuple[Box, ...]:
-    """Return at most 200 boxes with plain numbers."""
-    return tuple(
+    """Return at most 200 boxes with plain, finite numbers; one without them is left out."""
+    plain = (
         Box(float(box.x0), float(box.y0), float(box.x1), float(box.y1), box.label, float(box.confidence))
         for box in boxes[:BOXES_MAX]
     )
+    return tuple(box for box in plain if math.isfinite(box.x0 + box.y0 + box.x1 + box.y1 + box.confidence))
 
 
 def share(confidence: float | None) -> float | None:

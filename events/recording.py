@@ -48,14 +48,14 @@ class Recording:
         self._policy, self._epoch = policy, epoch
 
     def write(self, tx: Writer, before: Incident | None, change: Change, act: Act) -> Incident:
-        """Write a change and return the incident as it was saved."""
+        """Write a change made by machine or operator, as a message where one is due; return the incident as it was saved."""
         after = change.after
         if change.kind is None:
             tx.save(after)
             return after
         payload = _payload(before, after, act)
         message_id = None
-        if self._due(after, change.kind, act.actor):
+        if self._due(after):
             message_id = f"{after.alert.id}:{after.alert.revision}"
             payload["message"] = self._message(after, change.kind, act.at)
             after = replace(after, queued_revision=after.alert.revision)
@@ -64,16 +64,14 @@ class Recording:
         return after
 
     def note(self, tx: Writer, before: Incident, after: Incident, kind: str, act: Act) -> int:
-        """Write a row that is no message, and the incident; return the row's number."""
+        """Write a row that is never a message (an answer, a clip), and the incident; return the row's number."""
         row = tx.append(_entry(after, kind, act, _payload(before, after, act), None))
         tx.save(after)
         return row.seq
 
-    def _due(self, after: Incident, kind: str, actor: str) -> bool:
-        if actor.startswith("case:"):
-            return False
+    def _due(self, after: Incident) -> bool:
         pushed = self._policy.push_of(after.alert.kind) is Push.ON_OPEN or after.queued_revision > 0
-        return pushed or after.alert.decision is Decision.CONFIRMED or kind == Decision.CONFIRMED
+        return pushed or after.alert.decision is Decision.CONFIRMED
 
     def _message(self, after: Incident, kind: str, at: datetime) -> dict[str, Any]:
         return {

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 PAGE = 100
 ROUNDS = 4  # corrections of the place to go on from, within one step
 IDLE_S = 0.1
+ASK_EVERY_S = 2.0  # for the mark, while nothing is due
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 CONFLICT_PAUSE_S = 30.0
 
@@ -45,6 +46,7 @@ class Relay:
     def __init__(self, reader: AlertReader, queue: CaseQueue, clock: Clock) -> None:
         self._reader, self._queue, self._clock = reader, queue, clock
         self._at: int | None = None  # row up to which the queue has everything; None: ask the mark
+        self._asked_mono_s = 0.0
         self._source = ""  # whose mark `_at` is
         self._known = FIRST_SEQ  # the same as `_at` when it was last known
         self._waiting: tuple[int, datetime | None] = (0, None)
@@ -63,8 +65,7 @@ class Relay:
         try:
             sent = 0
             for _ in range(ROUNDS):
-                at = self._find_mark() if self._at is None else self._at
-                self._go_on_from(at)
+                at = self._place()
                 appended, healed = self._send(self._reader.messages_after(at, PAGE))
                 sent += appended
                 if not healed:
@@ -102,6 +103,18 @@ class Relay:
             self._waiting = self._reader.waiting_after(self._known)
         count, oldest_at = self._waiting
         return count, 0.0 if oldest_at is None else max(0.0, (self._clock.now() - oldest_at).total_seconds())
+
+    def _place(self) -> int:
+        """Return the row to go on from. The mark is asked now and then, so that a loss shows while nothing is due."""
+        now_s = self._clock.mono_s()
+        if self._at is None or now_s - self._asked_mono_s >= ASK_EVERY_S:
+            at = self._find_mark()
+            if self._at is not None and at < self._at:
+                log.warning("queue_behind", seq=at, known=self._at)
+            self._asked_mono_s = now_s
+            self._go_on_from(at)
+            return at
+        return self._at
 
     def _find_mark(self) -> int:
         newest = self._reader.newest_message()

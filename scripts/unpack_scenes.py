@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Takes the demo's one photograph out of a downloaded `ultralytics` wheel, and nothing else: nothing is installed.
 
-usage: unpack_scenes.py WHEEL_OR_FOLDER TARGET
-WHEEL_OR_FOLDER is the wheel, or a folder in which it lies; TARGET/ultralytics/assets/bus.jpg is what comes out.
+usage: unpack_scenes.py WHEEL_OR_FOLDER [TARGET]
+WHEEL_OR_FOLDER is the wheel, or a folder in which it lies; TARGET/ultralytics/assets/bus.jpg is what comes out. TARGET
+is the wheel's folder where it is not given.
 Needs the standard library only. Exit codes: 0 done (or done before), 2 with one sentence that says why not.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 MEMBER = "ultralytics/assets/bus.jpg"
 SHA256 = "c02019c4979c191eb739ddd944445ef408dad5679acab6fd520ef9d434bfbc63"
-_USAGE = "usage: unpack_scenes.py WHEEL_OR_FOLDER TARGET"
+_USAGE = "usage: unpack_scenes.py WHEEL_OR_FOLDER [TARGET]"
 
 
 class UnpackError(Exception):
@@ -74,11 +75,13 @@ def unpack(place: Path, target: Path) -> Path:
 
 def main(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
-    if len(arguments) != 2:  # noqa: PLR2004  two paths
+    if len(arguments) not in (1, 2):
         print(_USAGE, file=sys.stderr)
         return 2
+    place = Path(arguments[0])
+    beside = place if place.is_dir() else place.parent
     try:
-        print(unpack(Path(arguments[0]), Path(arguments[1])))
+        print(unpack(place, Path(arguments[1]) if arguments[1:] else beside))
     except UnpackError as exc:
         print(exc, file=sys.stderr)
         return 2

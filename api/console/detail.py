@@ -11,7 +11,7 @@ from typing import Any, Final
 from api.console.moments import clock_time, left
 from api.console.overview import state_chips
 from api.console.texts import Words
-from events.alerts import Alert, Decision, DismissReason
+from events.alerts import Alert, CaseState, Decision, DismissReason
 from events.journal import Row
 from gridwatch.core.finding import Box, Fact
 from gridwatch.core.zone import Kind
@@ -20,8 +20,11 @@ _CALL_119_SEVERITY: Final = 2
 _LABELLED_BOXES: Final = 8
 _WHOLE_FROM: Final = 1_000
 _DEADLINES: Final = ("review", "sign", "handle", "verify")
+_WAY: Final = (CaseState.SIGNED, CaseState.HANDLED, CaseState.VERIFIED, CaseState.CLOSED)
+_STEPS: Final = {"sign": CaseState.SIGNED, "handle": CaseState.HANDLED, "verify": CaseState.VERIFIED}
 _REASONS: Final = tuple(DismissReason)
-_TOLD_FIELDS: Final = frozenset({"severity", "case", "case_id", "clip"})
+_TOLD_FIELDS: Final = frozenset({"severity", "case_id", "clip"})
+_CASE_TYPE: Final = "cn.gridwatch.case."
 
 
 def needs_119(alert: Alert) -> bool:
@@ -223,9 +226,16 @@ def _deadlines(alert: Alert, now: datetime, words: Words) -> Iterable[tuple[str,
         due = alert.due.get(name)
         if due is None:
             continue
-        met = name == "review" and alert.decided is not None
-        rest = "✓" if met else left(due, now, words)
+        rest = "✓" if _met(name, alert) else left(due, now, words)
         yield words.of("due", name), f"{clock_time(due, now)} {rest}"
+
+
+def _met(deadline: str, alert: Alert) -> bool:
+    """Tell whether the step that a deadline is for was taken; whether in time is the case system's to say."""
+    if deadline == "review":
+        return alert.decided is not None
+    steps = _WAY[_WAY.index(_STEPS[deadline]) :]
+    return alert.case in steps
 
 
 def timeline_html(rows: Sequence[Row], now: datetime, words: Words) -> str:
@@ -241,9 +251,18 @@ def _timeline_row(row: Row, now: datetime, words: Words) -> str:
     who = words.of("actor", kind) + (f" {name}" if name else "")
     return (
         f'<li class="gw-row-kind-{escape(row.kind)}"><time>{clock_time(row.at, now)}</time>'
-        f"<b>{escape(words.of('row', row.kind))}</b><span>{escape(_said(row.payload, words))}</span>"
-        f"<small>{escape(who)} · r{row.revision}</small></li>"
+        f"<div><b>{escape(_happened(row, words))}</b> <span>{escape(_said(row.payload, words))}</span></div>"
+        f'<small title="{escape(who)}">{escape(who)} · r{row.revision}</small></li>'
     )
+
+
+def _happened(row: Row, words: Words) -> str:
+    """Return what a row says happened; of an answer of the case system, the step itself."""
+    reply = (row.payload or {}).get("reply")
+    if row.kind != "case" or not isinstance(reply, dict):
+        return words.of("row", row.kind)
+    step = str(reply.get("type", "")).removeprefix(_CASE_TYPE).partition(".")[0]
+    return words.of("case", step) if step else words.of("row", row.kind)
 
 
 def _said(payload: Mapping[str, Any] | None, words: Words) -> str:

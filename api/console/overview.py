@@ -139,7 +139,7 @@ def _row(alert: Alert, now: datetime, words: Words, *, chosen: bool) -> str:
         f"{since(alert.opened_at, now, words)}</div>"
         f'<div class="gw-row-place">{escape(alert.camera_name or alert.camera_id)} · {escape(grid)}</div>'
         f'<div class="gw-row-state"><span class="gw-level">{escape(words.of("severity", str(alert.severity)))}</span>'
-        f"{state_chips(alert, words)}{_row_due(alert, now, words)}</div></div></div>"
+        f"{_row_chips(alert, words)}{_row_due(alert, now, words)}</div></div></div>"
     )
 
 
@@ -148,14 +148,21 @@ def _row_due(alert: Alert, now: datetime, words: Words) -> str:
     return left(due, now, words) if due is not None and alert.decision is Decision.PENDING else ""
 
 
+def _row_chips(alert: Alert, words: Words) -> str:
+    """Return what matters in a row: where it waits, whether it goes on; where it is decided, what became of it."""
+    if alert.decision is Decision.PENDING:
+        return _chips([("activity", alert.activity.value)], words)
+    case = [] if alert.case is CaseState.NONE else [("case", alert.case.value)]
+    return _chips([("decision", alert.decision.value), *case, ("activity", alert.activity.value)], words)
+
+
 def state_chips(alert: Alert, words: Words) -> str:
     """Return the three fields, each as a chip; the case only once there is one."""
-    chips = [
-        ("activity", alert.activity.value),
-        ("decision", alert.decision.value),
-    ]
-    if alert.case is not CaseState.NONE:
-        chips.append(("case", alert.case.value))
+    case = [] if alert.case is CaseState.NONE else [("case", alert.case.value)]
+    return _chips([("activity", alert.activity.value), ("decision", alert.decision.value), *case], words)
+
+
+def _chips(chips: Sequence[tuple[str, str]], words: Words) -> str:
     return "".join(
         f'<span class="gw-tag gw-tag-{group}-{word}">{escape(words.of(group, word))}</span>'
         for group, word in chips

@@ -3,10 +3,11 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import structlog
 from nicegui import background_tasks, context, run, ui
 from nicegui.events import GenericEventArguments, KeyEventArguments
 
@@ -22,6 +23,7 @@ from api.operations import Operations
 from api.services import Services
 from events.alerts import Alert, Decision, DismissReason
 from events.errors import DecisionConflict, EventsError, IllegalDecision, StoreError, UnknownIncident
+from gridwatch.core.redact import redact
 
 ASSETS: Final = Path(__file__).parent / "assets"
 # Until there is authentication (a later issue) an operator is known by the door that was used.
@@ -105,22 +107,29 @@ class ConsolePage:
     def _connected(self) -> None:
         if not self._following:
             self._following = True
-            background_tasks.create(self._follow(), name="console follows the journal")
-            background_tasks.create(self._watch_sight(), name="console watches the sight")
+            background_tasks.create(self._forever(self._follow), name="console follows the journal")
+            background_tasks.create(self._forever(self._watch_sight), name="console watches the sight")
 
-    async def _follow(self) -> None:
+    async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
         while not self._closed:
             try:
-                self._listener = self._feed.listen()
-            except (StoreError, TooManyListeners):
+                await step()
+            except Exception as error:  # noqa: BLE001  the task's top loop: the page must not stand still unnoticed
+                structlog.get_logger("api").warning("console_step_failed", error=redact(repr(error)))
                 await asyncio.sleep(_RETRY_S)
-                continue
-            try:
-                await self._listen(self._listener)
-            except ListenerOverflow:
-                await self.refresh()
-            finally:
-                self._feed.leave(self._listener)
+
+    async def _follow(self) -> None:
+        try:
+            self._listener = self._feed.listen()
+        except (StoreError, TooManyListeners):
+            await asyncio.sleep(_RETRY_S)
+            return
+        try:
+            await self._listen(self._listener)
+        except ListenerOverflow:
+            await self.refresh()
+        finally:
+            self._feed.leave(self._listener)
 
     async def _listen(self, listener: Listener) -> None:
         await self.refresh()  # what happened between the page's build and now
@@ -131,10 +140,9 @@ class ConsolePage:
         self._closed = True
 
     async def _watch_sight(self) -> None:
-        while not self._closed:
-            await asyncio.sleep(_SIGHT_S)
-            if self._snapshot is not None and not self._closed:
-                await self._refresh_sight(self._snapshot)
+        await asyncio.sleep(_SIGHT_S)
+        if self._snapshot is not None and not self._closed:
+            await self._refresh_sight(self._snapshot)
 
     async def _refresh_sight(self, snapshot: Snapshot) -> None:
         if not snapshot.sight.store_answers:
@@ -200,7 +208,7 @@ class ConsolePage:
         if step is not None:
             await step()
 
-    def _steps(self) -> dict[str, Callable[[], Any]]:
+    def _steps(self) -> dict[str, Callable[[], Awaitable[None]]]:
         return {
             "next": lambda: self._move(1),
             "previous": lambda: self._move(-1),

@@ -116,6 +116,7 @@ class EmbeddedServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C is for the program; the queue ends after it
         )
 
     def _wait_until_up(self, deadline: float, folder: Path) -> str:

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
 
+from events.errors import QueueError
 from events.queues.embedded import EmbeddedServer
 from gridwatch.app.cameras import from_environment
 from gridwatch.app.settings import Settings, load_settings
@@ -26,10 +27,10 @@ EMBEDDED = "embedded"
 def run_parent(config: Path) -> int:
     """Check the configuration, start the queue if it is ours, and keep a child running."""
     settings, _ = load_settings(config)
-    with _queue(settings) as url:
+    with _queue(settings) as (url, keep):
         os.environ[QUEUE_URL] = url
         return supervise(
-            [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)]
+            [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)], keep
         )
 
 
@@ -56,17 +57,29 @@ def run_child(config: Path) -> int:
 
 
 @contextlib.contextmanager
-def _queue(settings: Settings) -> Iterator[str]:
+def _queue(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield the queue's URL, and what keeps it running if it is ours."""
     if settings.queue.url.get_secret_value() != EMBEDDED:
-        yield _given_url(settings)
+        yield _given_url(settings), lambda: None
         return
     server = EmbeddedServer()
     folder = settings.state / "queue"
     url = server.start(folder)
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     log.info("queue", url=redact(url), embedded=True)
+
+    def keep() -> None:
+        if server.alive():
+            return
+        log.error("queue_ended", restarting=True)
+        try:
+            server.stop()
+            server.start(folder)
+        except QueueError as error:
+            log.error("queue_not_started", reason=str(error))
+
     try:
-        yield url
+        yield url, keep
     finally:
         server.stop()
 

@@ -23,10 +23,14 @@ FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 4.0  # so that a new child is there within 5 s whatever the history
 HEALTHY_AFTER_S = 60.0
 STOP_TIMEOUT_S = 20.0
+KEEP_EVERY_S = 2.0
 
 
-def supervise(command: Sequence[str]) -> int:
+def supervise(command: Sequence[str], keep: Callable[[], None] = lambda: None) -> int:
     """Run `command` as a child until it ends by itself with 0 or 2, or until this process is told to stop.
+
+    Args:
+        keep: called about every two seconds, to keep what else the parent holds.
 
     Returns:
         The exit code for this process.
@@ -47,7 +51,7 @@ def supervise(command: Sequence[str]) -> int:
         child = subprocess.Popen(command, stdin=subprocess.PIPE)
         if stopping.is_set():
             child.terminate()
-        code = _wait(child, stopping)
+        code = _wait(child, stopping, keep)
         if stopping.is_set() or code in (0, WRONG_INPUT):
             return code if code == WRONG_INPUT else 0
         delay_s = (
@@ -59,9 +63,10 @@ def supervise(command: Sequence[str]) -> int:
         stopping.wait(delay_s)
 
 
-def _wait(child: subprocess.Popen[bytes], stopping: threading.Event) -> int:
+def _wait(child: subprocess.Popen[bytes], stopping: threading.Event, keep: Callable[[], None]) -> int:
     """Wait for the child; kill it if it does not end in time after it was told to."""
     deadline: float | None = None
+    kept = time.monotonic()
     while True:
         try:
             return child.wait(timeout=0.2)
@@ -70,6 +75,9 @@ def _wait(child: subprocess.Popen[bytes], stopping: threading.Event) -> int:
                 deadline = deadline or time.monotonic() + STOP_TIMEOUT_S
                 if time.monotonic() > deadline:
                     child.kill()
+            elif time.monotonic() - kept >= KEEP_EVERY_S:
+                keep()
+                kept = time.monotonic()
 
 
 def end_with_parent(stop: Callable[[], None], *, grace_s: float = 3.0) -> threading.Thread:

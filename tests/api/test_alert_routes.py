@@ -155,26 +155,17 @@ def test_a_decision_without_if_match_is_refused(client, world) -> None:
     assert world.alerts.get(alert.id).decision is Decision.PENDING
 
 
-def test_the_loser_of_two_decisions_is_told_who_and_when(client, world) -> None:
+@pytest.mark.parametrize(("action", "body"), [("dismiss", {"reason": "drill"}), ("confirm", {"note": "x"})])
+def test_the_loser_of_two_decisions_is_told_who_and_when(client, world, action: str, body: dict) -> None:
     """The second of two operators who saw the same revision gets a 409 that names the first."""
     alert = world.open()
     world.clock.advance(7)
-    world.book.decide(alert.id, Decision.CONFIRMED, by="op-07", seen_revision=1)
-    body = problem(
-        client.post(
-            f"/api/v1/alerts/{alert.id}/dismiss",
-            json={"reason": "drill", "note": ""},
-            headers={"If-Match": '"1"'},
-        ),
-        409,
-    )
-    assert (body["by"], body["decision"], body["at"], body["revision"]) == (
-        "op-07",
-        "confirmed",
-        "2026-11-26T02:00:08Z",
-        2,
-    )
-    assert world.alerts.get(alert.id).decision is Decision.CONFIRMED
+    world.book.decide(alert.id, Decision.DISMISSED, by="op-07", reason="harmless", seen_revision=1)
+    path = f"/api/v1/alerts/{alert.id}/{action}"
+    told = problem(client.post(path, json=body, headers={"If-Match": '"1"'}), 409)
+    assert (told["by"], told["decision"], told["revision"]) == ("op-07", "dismissed", 2)
+    assert told["at"] == "2026-11-26T02:00:08Z"
+    assert world.alerts.get(alert.id).decided.by == "op-07"
 
 
 def test_new_revisions_without_a_decision_do_not_refuse_one(client, world) -> None:

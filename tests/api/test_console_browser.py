@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.application import create_app
+from api.console.snapshot import SnapshotReader
 from api.server import ApiServer
 from events.alerts import Decision
 from gridwatch.core.camera import SightState
@@ -129,11 +131,18 @@ def test_keys_move_and_dismiss_with_a_reason_and_a_note(page, world) -> None:
     assert world.alerts.get(second.id).decision is Decision.PENDING
 
 
-def test_quick_keys_are_not_lost(page, world) -> None:
+def test_quick_keys_are_not_lost(page, world, monkeypatch) -> None:
     """Keys pressed faster than the server answers each move one step, and end on the right alert."""
     alerts = [world.open(kind, still=False) for kind in Kind]
     connected(page)
     expect(page.locator(".gw-row")).to_have_count(len(alerts))
+    read = SnapshotReader.read
+
+    def slowly(*asked):
+        time.sleep(0.1)
+        return read(*asked)
+
+    monkeypatch.setattr(SnapshotReader, "read", slowly)
     for key in "kkkkjjkj":
         page.keyboard.press(key)
     expect(row(page, alerts[1].id)).to_have_class(re.compile("gw-chosen"))

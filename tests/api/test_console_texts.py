@@ -195,6 +195,19 @@ def test_facts_are_a_table_a_person_can_read(world) -> None:
     assert "overdue" in detail.facts_html(alert, world.clock.now() + timedelta(minutes=3), EN)
 
 
+def test_a_deadline_whose_step_was_taken_runs_no_longer(world) -> None:
+    """Review is met by a decision, signing and handling by the case system's steps; the next one still runs."""
+    alert = world.open(Kind.FIRE)
+    world.book.decide(alert.id, Decision.CONFIRMED, by="op-07")
+    world.answer(alert, "handled", 1)
+    page = detail.facts_html(world.alerts.get(alert.id), world.clock.now(), EN)
+    met = {
+        name: "✓" in page.split(f"<th>{name}</th>")[1].split("</tr>")[0]
+        for name in ("review", "sign", "handle", "verify")
+    }
+    assert met == {"review": True, "sign": True, "handle": True, "verify": False}
+
+
 def test_the_timeline_tells_the_case_systems_steps(world) -> None:
     """Each change has its time, its words, who made it, and for a case the unit."""
     alert = world.open(Kind.FIRE)
@@ -205,8 +218,9 @@ def test_the_timeline_tells_the_case_systems_steps(world) -> None:
     page = detail.timeline_html(world.alerts.timeline(alert.id), world.clock.now(), EN)
     assert "false alarm · 路灯 &lt;i&gt;" in page
     assert "operator op-07" in page
-    assert "dispatched · 城南消防站" in page
-    assert page.index("dispatched ·") < page.index("accepted ·") < page.index("opened")
+    assert "<b>dispatched</b> <span>城南消防站</span>" in page
+    assert "<b>accepted</b> <span>DESK-1 · 城南消防站</span>" in page
+    assert page.index("dispatched") < page.index("accepted") < page.index("opened")
 
 
 def test_what_an_operator_typed_cannot_become_markup(world) -> None:

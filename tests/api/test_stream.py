@@ -4,6 +4,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -82,7 +83,7 @@ def test_a_listener_resumes_where_it_was(server, world, how: str) -> None:
     """What happened while a listener was away comes first, once each, then what is new."""
     for kind in Kind:
         world.open(kind, still=False)
-    assert world.alerts.last_seq() == 4
+    _wait_until(lambda: server._app.state.feed._position == 4)
     options = {"Last-Event-ID": "2"} if how == "header" else {"after": 2}
     with reading(server, **options) as stream:
         assert stream.next() == ("ready", {"seq": 2}, "2")
@@ -97,6 +98,7 @@ def test_resuming_reads_more_than_one_page(server, world, monkeypatch) -> None:
     alert = world.open(still=False)
     for number in range(7):
         world.book.attach_clip(alert.id, None if number % 2 else b"clip")
+    _wait_until(lambda: server._app.state.feed._position == 8)
     with reading(server, after=0) as stream:
         assert stream.next()[0] == "ready"
         assert [stream.next()[2] for _ in range(8)] == [str(seq) for seq in range(1, 9)]
@@ -154,7 +156,9 @@ def test_stopping_ends_the_streams(server) -> None:
     """A server that stops lets its listeners go instead of waiting for them."""
     with reading(server) as stream:
         stream.next()
+        began_s = time.monotonic()
         server.stop()
+        assert time.monotonic() - began_s < 1.8  # the grace after which it would be cut off is 2 s
         with pytest.raises((EOFError, httpx.RemoteProtocolError, httpx.ReadError)):
             stream.next()
 

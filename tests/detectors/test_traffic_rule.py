@@ -70,13 +70,13 @@ def test_a_queue_is_not_one(road, car):
 
 
 def test_the_tail_of_a_queue_that_moves_off_is_not_one(road, car):
-    """The last of a queue is alone only for moments."""
+    """The last of a queue is alone only for some seconds."""
     seen = road()
     seen.see()
     row = [shifted(car, x, look=i) for i, x in enumerate((-0.25, 0.0, 0.25))]
     for _ in range(30):
         seen.see(*row)
-    for left in (row[1:], row[2:], row[2:]):
+    for left in (row[1:], *[row[2:]] * 3):
         seen.see(*left)
     for _ in range(10):
         seen.see()
@@ -94,6 +94,27 @@ def test_what_stays_after_the_queue_has_gone_is_one(road, car):
         seen.see(row[0])
     assert seen.stages()[0] == "opened"
     assert seen.said[0].facts["vehicles"] == 1
+
+
+def test_what_creeps_along_does_not_stand(road, car, picture_of):
+    """A vehicle that rolls slowly changes little from look to look, and still leaves its first outline."""
+    seen = road(dwell_s=20.0, step_s=1.0)
+    seen.see()
+    from_left = [shifted(car, -0.3 + 0.012 * look) for look in range(40)]
+    seen.see(from_left[0])
+    for each in from_left:
+        seen.see_picture(picture_of(), each)
+    assert seen.said == []
+
+
+def test_passers_who_pause_make_no_queue(road, car):
+    """Others that stop for a moment beside a wreck do not hide it."""
+    seen = road(step_s=1.0)
+    seen.see()
+    for look in range(12):
+        pausing = [shifted(car, x + 0.08 * (look // 3 % 2), look=look // 3) for x in (-0.3, 0.25)]
+        seen.see(car, *pausing)
+    assert seen.stages()[0] == "opened"
 
 
 def test_a_pair_is_one(road, car):
@@ -164,6 +185,18 @@ def test_overlooked_for_two_looks_is_still_standing(road, car, picture_of):
     for look in range(30):
         seen.see_picture(picture_of(car), *([] if look % 5 in {3, 4} else [car]))
     assert seen.stages()[0] == "opened"
+
+
+def test_what_was_overlooked_on_arrival_counts_from_when_it_was_seen(road, car, picture_of):
+    """A stand never begins with another vehicle that passed the place before."""
+    seen = road()
+    seen.see()
+    seen.see(car.looking(1))
+    for _ in range(3):
+        seen.see_picture(picture_of(car))
+    for _ in range(8):
+        seen.see_picture(picture_of(car), car)
+    assert seen.seconds(Stage.OPENED) == [20.0]
 
 
 def test_hidden_for_long_starts_anew(road, car):

@@ -17,12 +17,48 @@ from gridwatch.core.finding import Stage
 from gridwatch.core.zone import Kind
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
-MANDATORY = (
-    "schema_version source_id incident_id revision run_mode category title description severity lane confidence detector "
-    "first_seen_at last_seen_at alerted_at queued_at clock_offset_ms camera_id camera_name zone_id media group_id merged_into "
-    "repeats activity decision case due purpose retain_until"
-).split()
-KNOWN = "division_code street_code community_code grid_id grid_version location address_text dept_hint_name".split()
+MANDATORY = [
+    "schema_version",
+    "source_id",
+    "incident_id",
+    "revision",
+    "run_mode",
+    "category",
+    "title",
+    "description",
+    "severity",
+    "lane",
+    "confidence",
+    "detector",
+    "first_seen_at",
+    "last_seen_at",
+    "alerted_at",
+    "queued_at",
+    "clock_offset_ms",
+    "camera_id",
+    "camera_name",
+    "zone_id",
+    "media",
+    "group_id",
+    "merged_into",
+    "repeats",
+    "activity",
+    "decision",
+    "case",
+    "due",
+    "purpose",
+    "retain_until",
+]
+KNOWN = [
+    "division_code",
+    "street_code",
+    "community_code",
+    "grid_id",
+    "grid_version",
+    "location",
+    "address_text",
+    "dept_hint_name",
+]
 PERSONS = (
     "person_name", "id_no", "phone", "face", "plate", "person_id", "track", "ethnicity", "gender", "age", "petition",
 )  # fmt: skip

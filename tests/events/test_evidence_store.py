@@ -2,16 +2,16 @@
 """Stills and clips: named by their bytes, masked where they may leave, refused rather than costing a record."""
 
 import hashlib
-import os
 
 import cv2
 import numpy as np
 import pytest
 
 from events import evidence as evidence_module
-from events.alerts import Decision
+from events.alerts import AlertFilter, Decision
 from events.errors import EvidenceError, UnknownIncident
 from events.evidence import EvidenceStore, mask
+from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Box, Stage
 from gridwatch.core.zone import Kind
 
@@ -130,6 +130,27 @@ def test_full_evidence_costs_no_record(tmp_path, clock, empty_store, kit):
     room.store.close()
 
 
+def test_a_picture_that_fails_costs_no_record(evidence_room):
+    """A frame whose decoder or scaler fails leaves the incident without a still."""
+    room = evidence_room
+
+    class Broken:
+        width, height = 1280, 720
+
+        def __init__(self, error):
+            self.error = error
+
+        def view(self, _width, _height):
+            raise self.error
+
+    for error in (GridwatchError("decoder"), cv2.error("scaler")):
+        room.book.record(room.finding(), Broken(error))
+        room.clock.advance(61)
+    (alert,) = room.reader.list(AlertFilter(), None, 9).items
+    assert alert.still is None
+    assert room.book.refused_evidence == 2
+
+
 def test_a_folder_that_cannot_be_written_is_an_evidence_error(tmp_path):
     """What the operating system refuses is translated."""
     blocked = tmp_path / "file"
@@ -158,6 +179,7 @@ def test_a_later_picture_fills_in_and_a_reopening_adds_one(evidence_room, kit):
     """An incident opened without a picture takes the next one; each reopening adds one, three are kept."""
     room = evidence_room
     alert = room.book.record(room.finding(), None)
+    (alert,) = room.reader.list(AlertFilter(), None, 9).items
     assert alert.still is None
     room.clock.advance(61)
     room.book.record(room.finding(Stage.UPDATED, looks_taken=9), kit.Picture(seed=2))
@@ -200,8 +222,8 @@ def test_a_clip_that_never_came_is_none_after_a_restart(evidence_room):
     assert room.book.decide(alert.id, Decision.CONFIRMED, by="op-1").clip.state == "none"
 
 
-def test_evidence_files_are_private_to_nobody_else(tmp_path):
+def test_evidence_belongs_to_this_user_alone(tmp_path):
     """Files are readable by this user alone: what is inside is not masked."""
     EvidenceStore(tmp_path).put_clip(b"x")
     (file,) = files(tmp_path)
-    assert os.stat(file).st_mode & 0o077 == 0
+    assert file.stat().st_mode & 0o077 == 0

@@ -193,6 +193,20 @@ def test_an_unknown_camera_is_recorded_all_the_same(room):
     assert (alert.camera_name, alert.grid_id) == ("gone", None)
 
 
+def test_odd_boxes_cost_no_record(room):
+    """A box without finite numbers is left out, and the incident stays readable."""
+    from dataclasses import replace
+
+    from gridwatch.core.finding import Box
+
+    odd = Box(float("nan"), 0.1, 0.2, 0.2, "fire", 0.9)
+    good = Box(0.1, 0.1, 0.2, 0.2, "fire", 0.9)
+    finding = replace(room.finding(), boxes=(odd, good), confidence=float("nan"))
+    alert = room.book.record(finding, None)
+    assert room.reader.get(alert.id) == alert
+    assert (alert.boxes, alert.confidence) == ((good,), None)
+
+
 def test_claims_are_forgotten_with_their_findings(room):
     """The memory of running findings is empty when all have ended."""
     for number in range(8):

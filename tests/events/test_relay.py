@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from events.alerts import Decision
-from events.errors import MarkConflict, QueueError, StoreError
+from events.errors import EventsError, MarkConflict, QueueError, StoreError
 from events.messages import CaseReply
 from events.queues.embedded import EmbeddedServer
 from events.queues.memory import MemoryCaseQueue
@@ -68,12 +68,17 @@ class Lossy:
 
     def __init__(self, queue, seed):
         self._queue, self._random = queue, random.Random(seed)
+        self.fates, self.asked = [], 0
 
     def __getattr__(self, name):
         return getattr(self._queue, name)
 
+    def mark(self, source):
+        self.asked += 1
+        return self._queue.mark(source)
+
     def append(self, message, expected):
-        fate = self._random.random()
+        fate = self.fates.pop(0) if self.fates else self._random.random()
         if fate < 0.3:
             raise QueueError("lost before")
         result = self._queue.append(message, expected)
@@ -106,7 +111,7 @@ def test_two_relays_at_once_do_no_harm(room, desk):
         while not stop.is_set():
             try:
                 relay.step()
-            except Exception as error:
+            except EventsError as error:
                 failures.append(error)
                 return
 
@@ -135,6 +140,40 @@ def test_a_queue_that_came_back_older_gets_its_tail_again(room, desk, keep):
     assert relay.step() == 7 - keep
     assert desk.own() == wanted(room)
     assert desk.entries()[:6] == before
+
+
+def test_a_loss_is_healed_while_nothing_is_due(room, desk):
+    """The mark is asked now and then: a queue that came back older, or of another store, shows without a new message."""
+    fill(room, 2)
+    relay = relay_of(room, desk.queue)
+    relay.step()
+    desk.lose_tail(1)
+    room.clock.advance(2)
+    assert relay.step() == 3
+    assert desk.own() == wanted(room)
+    desk.set_mark(room.policy.source, Mark("another", 1))
+    assert relay.step() == 0
+    room.clock.advance(2)
+    with pytest.raises(MarkConflict):
+        relay.step()
+
+
+def test_after_trouble_the_mark_is_asked_at_once(room, desk):
+    """A queue that was away and came back older is healed by the next step, though its last place was known."""
+    fill(room, 2)
+    lossy = Lossy(desk.queue, 0)
+    relay = relay_of(room, lossy)
+    lossy.fates = [1.0] * 4
+    relay.step()
+    room.opened("during")
+    lossy.fates = [0.1]
+    with pytest.raises(QueueError):
+        relay.step()
+    desk.lose_tail(2)
+    lossy.fates = [1.0] * 3
+    assert relay.step() == 3
+    assert desk.own() == wanted(room)
+    assert lossy.asked == 2
 
 
 def test_a_lost_mark_is_read_from_the_stream(room, desk):

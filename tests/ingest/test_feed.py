@@ -68,7 +68,7 @@ def watch():
 
 def test_key_frames_are_delivered_and_the_rest_remembered(make_clip, serve, watch, until):
     """Only key frames go on; the ring has every packet; the camera sees."""
-    watched = watch(serve({"gate": make_clip(gop=5, pictures=40)}).url())
+    watched = watch(serve({"gate": make_clip(fps=20, gop=5, pictures=40)}).url())
     until(lambda: len(watched.delivered) >= 3)
     assert all(packet.is_key for packet in watched.delivered)
     assert len(watched.intake.ring.window(0, time.monotonic())) > len(watched.delivered)
@@ -106,7 +106,7 @@ def test_a_stalled_connection_is_blind_and_given_up(make_clip, serve, watch, unt
     served = serve({"gate": make_clip()})
     watched = watch(served.url())
     until(lambda: watched.status.state is SightState.SEEING)
-    served.freeze(2.5)
+    served.freeze(2.2)
     until(lambda: watched.status.state is SightState.BLIND, within_s=2)  # three key intervals are 1.5 s
     until(lambda: watched.feed.failures >= 1, within_s=1)
     until(lambda: watched.status.state is SightState.SEEING, within_s=6)

@@ -45,7 +45,7 @@ def failure_of(url, options=QUICK):
 
 def test_a_camera_opens_fast_and_its_key_frames_decode(make_clip, serve):
     """The first packet is there within a second; every key frame decodes alone; times follow the pictures."""
-    served = serve({"gate": make_clip(gop=5, pictures=40)}, Credentials("admin", PASSWORD))
+    served = serve({"gate": make_clip(fps=20, gop=5, pictures=80)}, Credentials("admin", PASSWORD))
     began = time.monotonic()
     decoder, packets = KeyDecoder(), []
     with source_of(served.url(user=f"admin:{PASSWORD}@")) as source:
@@ -62,13 +62,13 @@ def test_a_camera_opens_fast_and_its_key_frames_decode(make_clip, serve):
     assert len(frames) >= 3
     times = [packet.at_mono_s for packet in packets]
     assert times == sorted(times)
-    assert times[-1] - times[1] == pytest.approx(1.4, abs=0.15)
+    assert times[-1] - times[1] == pytest.approx(0.7, abs=0.15)
     assert all(time.monotonic() - 3 < at <= time.monotonic() for at in times)
 
 
 def test_b_frames_and_large_pictures_come_through(make_clip, serve):
     """Key frames of many RTP packets and reordered pictures give the pictures of the clip."""
-    clip = make_clip(size=(1280, 720), gop=6, pictures=24, b_frames=2, preset="veryfast", fps=12)
+    clip = make_clip(size=(1280, 720), gop=8, pictures=32, b_frames=2, preset="veryfast", fps=25)
     served = serve({"gate": clip})
     with source_of(served.url()) as source:
         keys = []
@@ -81,11 +81,11 @@ def test_b_frames_and_large_pictures_come_through(make_clip, serve):
 
 def test_a_loops_seam_does_not_disturb_the_times(make_clip, serve):
     """Where the clip starts again pts jumps by 10 s; our times go on evenly."""
-    served = serve({"gate": make_clip(gop=5, pictures=10)})
+    served = serve({"gate": make_clip(fps=20, gop=5, pictures=10)})
     with source_of(served.url()) as source:
         times = [packet.at_mono_s for packet, _ in zip(source.packets(), range(25), strict=False)]
     gaps = [later - earlier for earlier, later in pairwise(times[1:])]
-    assert max(gaps) < 0.4
+    assert max(gaps) < 0.3
     assert min(gaps) >= 0
 
 
@@ -135,7 +135,7 @@ def test_only_rtsp_addresses_are_opened(tmp_path):
     """A camera's address cannot make us read files or speak to other services."""
     for url in (str(tmp_path), f"file://{tmp_path}/x.mp4", "http://127.0.0.1/x", "concat:a|b"):
         error, _ = failure_of(url)
-        assert type(error) is UnreachableError
+        assert error.reason == "the address is no rtsp:// or rtsps:// URL"
 
 
 def test_what_does_not_speak_rtsp_is_unreachable(scripted):
@@ -161,6 +161,25 @@ def test_a_camera_that_plays_and_sends_no_picture_is_given_up(scripted, reports)
     error, took_s = failure_of(scripted(reports=reports).url())
     assert type(error) is TimedOutError
     assert took_s < QUICK.open_s + 1.5
+
+
+def test_a_stream_that_stalls_is_given_up(make_clip, serve):
+    """The connection stays open and nothing comes any more: an error after the time allowed."""
+    served = serve({"gate": make_clip()})
+    with source_of(served.url()) as source:
+        packets = source.packets()
+        next(packets)
+        served.freeze(1.6)
+        began = time.monotonic()
+        with pytest.raises(TimedOutError, match="nothing came"):
+            list(packets)
+    assert time.monotonic() - began < 2
+
+
+def test_no_error_of_ours_holds_a_password():
+    """Whoever raises one with an address in its reason shows no credentials."""
+    error = UnreachableError("no answer from rtsp://admin:s3cret@10.0.0.7/live")
+    assert "s3cret" not in repr(error) + str(error) + error.reason
 
 
 def test_a_killed_server_ends_the_stream(make_clip, serve):

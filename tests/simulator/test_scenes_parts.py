@@ -14,8 +14,10 @@ import pytest
 
 from gridwatch.core.errors import InputError
 from gridwatch.simulator.scenes.canvas import Sprite, cut, glow, heap, lay
+from gridwatch.simulator.scenes.evening import night_street, sunset_road
 from gridwatch.simulator.scenes.fluid import load_fluids
 from gridwatch.simulator.scenes.people import Gathering
+from gridwatch.simulator.scenes.places import PAINTERS
 from gridwatch.simulator.scenes.schedule import CYCLE_S, slot
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "unpack_scenes.py"
@@ -107,10 +109,20 @@ def test_a_gathering_exceeds_the_limit_from_its_onset_to_its_end():
         crowd = Gathering("plaza", when, (person,), (6, GROUND), (1.0, 1.0, 1.0))
         event = crowd.event
         assert crowd.count(GROUND, event.appears_s - 0.1) == 0
-        assert crowd.count(GROUND, event.onset_s - 0.1) <= 6 < crowd.count(GROUND, event.onset_s)
+        assert crowd.count(GROUND, event.onset_s - 0.11) <= 6 < crowd.count(GROUND, event.onset_s + 0.01)
         assert crowd.count(GROUND, event.onset_s + 12) >= 11
         assert crowd.count(GROUND, event.end_s - 0.1) >= 11
         assert crowd.count(GROUND, event.end_s + 20) == 0
+
+
+@pytest.mark.parametrize("paint", [*PAINTERS.values(), night_street, sunset_road])
+def test_every_place_can_be_painted_whatever_the_dice(paint):
+    """A place covers its whole picture, and spots and roads lie inside it."""
+    for seed in range(6):
+        place = paint(np.random.default_rng(seed))
+        assert place.picture.shape == (540, 960, 3)
+        assert place.picture.max(axis=2).min() > 5, "a part was left black"
+        assert all(100 < x < 860 and 300 < y < 540 for x, y in place.spots)
 
 
 def run_unpack(*arguments) -> subprocess.CompletedProcess:

@@ -125,12 +125,12 @@ class Smoke:
     def __init__(self, camera: str, slot: Slot, fluids: FluidBank, foot: tuple[int, int]) -> None:
         rng = slot.rng
         height = int(rng.uniform(300, 400))
-        grey = rng.uniform(70, 120) if rng.integers(2) else rng.uniform(175, 215)
+        grey = rng.uniform(50, 95) if rng.integers(3) else rng.uniform(224, 240)
         tone = (grey * rng.uniform(0.98, 1.04), grey, grey * rng.uniform(0.97, 1.02))
         columns = []
         for beside in (-0.09, 0.08, 0.0):
             tall = int(height * rng.uniform(0.8, 1.0))
-            ramp = smoke_ramp(rng.uniform(1.1, 1.7), tone)
+            ramp = smoke_ramp(rng.uniform(1.3, 1.9), tone)
             columns.append(Column(fluids.smokes(rng), ramp, int(beside * height), int(tall * 0.9), tall))
         self._blaze = Blaze(tuple(columns), foot)
         self.event = SceneEvent(

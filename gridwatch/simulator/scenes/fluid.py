@@ -110,7 +110,7 @@ class FluidBank:
 
     def smokes(self, rng: np.random.Generator) -> Plume:
         """Draw a plume of smoke."""
-        return self._draw(self.smoke, rng, (7.0, 10.0))
+        return self._draw(self.smoke, rng, (9.0, 12.0))
 
     @staticmethod
     def _draw(scenes: Field, rng: np.random.Generator, rates: tuple[float, float]) -> Plume:

@@ -2,7 +2,8 @@
 """Persons who pass by, and persons who gather. They are cut-outs without identity: nothing follows anybody."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -110,14 +111,15 @@ class Gathering:
     def __init__(
         self, camera: str, slot: Slot, looks: tuple[Sprite, ...], limit: tuple[int, Polygon], light: Colour
     ) -> None:
-        self._members = tuple(sorted(_members(slot, looks, light), key=lambda member: member.foot_px))
-        appears_s = min(member.starts_s for member in self._members)
-        onset_s = self._exceeds_s(limit[0], limit[1], appears_s)
+        coming = sorted(_members(slot, looks, light), key=lambda member: member.foot_px)
+        late_s = _exceeds_s(coming, *limit) - slot.begin_s
+        self._members = tuple(replace(member, starts_s=member.starts_s - late_s) for member in coming)
         xs = [member.x for member in self._members]
         feet = [member.foot_px for member in self._members]
         heights = person_height_px(min(feet))
         self.event = SceneEvent(
-            kind=Kind.CROWD, subtype="count", camera=camera, appears_s=appears_s, onset_s=onset_s,
+            kind=Kind.CROWD, subtype="count", camera=camera, onset_s=slot.begin_s,
+            appears_s=min(member.starts_s for member in self._members),
             end_s=min(member.leaves_s for member in self._members),
             box=((min(xs) - 40) / WIDTH_PX, (min(feet) - heights - 10) / HEIGHT_PX,
                  (max(xs) + 40) / WIDTH_PX, min(1.0, (max(feet) + 2) / HEIGHT_PX)),
@@ -139,14 +141,20 @@ class Gathering:
 
     def count(self, zone: Polygon, at_s: float) -> int:
         """Return how many of them stand or walk inside `zone` now (by their feet)."""
-        places = [(member.place(at_s), member.foot_px) for member in self._members]
-        feet = [(place[0] / WIDTH_PX, foot / HEIGHT_PX) for place, foot in places if place is not None]
-        return int(np.count_nonzero(inside(np.array(feet), zone))) if feet else 0
+        return _count(self._members, zone, at_s)
 
-    def _exceeds_s(self, limit: int, zone: Polygon, from_s: float) -> float:
-        """Return the first tenth of a second at which more than `limit` of them are in the zone."""
-        steps = (from_s + step / 10 for step in range(600))
-        return next(at_s for at_s in steps if self.count(zone, at_s) > limit)
+
+def _count(members: Sequence[_Member], zone: Polygon, at_s: float) -> int:
+    places = [(member.place(at_s), member.foot_px) for member in members]
+    feet = [(place[0] / WIDTH_PX, foot / HEIGHT_PX) for place, foot in places if place is not None]
+    return int(np.count_nonzero(inside(np.array(feet), zone))) if feet else 0
+
+
+def _exceeds_s(members: Sequence[_Member], limit: int, zone: Polygon) -> float:
+    """Return the first tenth of a second at which more than `limit` of them are in the zone."""
+    first_s = min(member.starts_s for member in members)
+    steps = (first_s + step / 10 for step in range(600))
+    return next(at_s for at_s in steps if _count(members, zone, at_s) > limit)
 
 
 def _members(slot: Slot, looks: tuple[Sprite, ...], light: Colour) -> list[_Member]:
@@ -163,7 +171,7 @@ def _members(slot: Slot, looks: tuple[Sprite, ...], light: Colour) -> list[_Memb
         look = Look.of(dressed(looks[index % len(looks)], rng, foot_px, light))
         from_left = bool(rng.integers(2))
         way = (x if from_left else WIDTH_PX - x) + _MARGIN_PX
-        arrives_s = slot.begin_s + 5 - rng.uniform(-2.0, 2.0)
+        arrives_s = slot.begin_s + rng.uniform(-2.0, 2.0)
         members.append(
             _Member(
                 look, x, foot_px, arrives_s - way / _Member.SPEED_PX, slot.end_s + rng.uniform(0, 5), from_left,

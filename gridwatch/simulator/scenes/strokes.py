@@ -42,8 +42,10 @@ def wall(
     *,
     stains: float = 3,
 ) -> None:
-    """Paint a plastered wall (left, top, right, bottom), a little darker towards the ground and stained."""
+    """Paint a plastered wall (left, top, right, bottom), a little darker towards the ground and stained; nothing if empty."""
     left, top, right, bottom = box
+    if left >= right:
+        return
     part = picture[top:bottom, left:right]
     fade(part, 0, bottom - top, lighter(colour, 1.03), lighter(colour, 0.9))
     spots = soft_noise(rng, bottom - top, right - left, 40)[..., None] * stains
