@@ -92,7 +92,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One incident now. Times are aware UTC; `severity` is 1 (highest) to 4."""
+    """One incident now. Times are aware UTC; `severity` is 1 (highest) to 4; `boxes` belong on `still`."""
 
     id: str
     revision: int

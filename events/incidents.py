@@ -100,7 +100,7 @@ class IncidentBook:
                 written = None
             else:
                 if change.kind is not None and still is not None:
-                    change = replace(change, after=_with_still(change.after, still))
+                    change = replace(change, after=_with_still(change.after, still, finding))
                 written = self._recording.write(tx, incident, change, self._act())
             owner = written or incident
         if join in (Join.ENDS, Join.LEAVES, Join.NOTHING):
@@ -267,8 +267,13 @@ def _known(tx: Writer, incident_id: str) -> Incident:
     return incident
 
 
-def _with_still(incident: Incident, still: StillRef) -> Incident:
+def _with_still(incident: Incident, still: StillRef, finding: Finding) -> Incident:
+    """Return the incident with its newest still, and the boxes that belong on that picture."""
     stills = (*incident.stills, still)
     if len(stills) > STILLS_MAX:
         stills = (stills[0], *stills[-STILLS_MAX + 1 :])
-    return replace(incident, stills=stills, alert=replace(incident.alert, still=still))
+    return replace(
+        incident,
+        stills=stills,
+        alert=replace(incident.alert, still=still, boxes=joining.plain_boxes(finding.boxes)),
+    )

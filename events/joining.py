@@ -130,7 +130,6 @@ def brought_up_to_date(incident: Incident, finding: Finding, place: str) -> Inci
         severity=severity,
         lane=lane_of(category, place, severity),
         facts=facts,
-        boxes=plain_boxes(finding.boxes) or alert.boxes,
         confidence=share(finding.confidence),
         last_seen_at=max(alert.last_seen_at, finding.at),
         text=text_of(category, alert.camera_name, alert.zone_name, facts),

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which findings make one incident, what is a revision, and what the camera's sight does to it."""
 
+from dataclasses import replace
+
 import pytest
 
 from events.alerts import Activity, AlertFilter, CaseState, Decision
 from events.messages import CaseReply
-from gridwatch.core.finding import Stage
+from gridwatch.core.finding import Box, Stage
 from gridwatch.core.zone import Kind
 
 
@@ -213,3 +215,14 @@ def test_claims_are_forgotten_with_their_findings(room):
         room.says(Stage.OPENED, f"f{number}")
         room.says(Stage.ENDED, f"f{number}")
     assert len(room.book._claims) == 0
+
+
+def test_boxes_stay_those_of_the_picture(room):
+    """Facts live on; the boxes that are drawn on the still are the ones that were seen in it."""
+    opened = room.opened()
+    room.clock.advance(61)
+    moved = replace(
+        room.finding(Stage.UPDATED, looks_in_favour=5), boxes=(Box(0.6, 0.6, 0.9, 0.9, "fire", 0.9),)
+    )
+    assert room.book.record(moved, None).revision == 2
+    assert room.reader.get(opened.id).boxes == opened.boxes
