@@ -22,6 +22,9 @@ _SAME_BOX = 0.5  # IoU from which a box lies at a place
 # IoU with the outline when the stand began: what creeps along falls below it, and so does another vehicle that
 # takes the place while something drives past in front.
 _STAYS = 0.75
+# IoU from which what shows again is what stood there from the start: something drove past in front of a parked car.
+_UNCOVERED = 0.85
+_PARKED_S = 600.0  # so long the place of what stood there from the start is remembered unseen
 _GAP_LOOKS = 3
 _GAP_S = 15.0
 _SINGLE = 0.6  # IoU above which two boxes of one look are one vehicle called by two names
@@ -83,7 +86,8 @@ class Place:
         if self.since is not None:
             self.gap_looks += 1
             return
-        self.box, self.gap_looks, self.from_start = box, 0, False
+        self.from_start = self.from_start and float(iou(box, self.box)[0, 0]) >= _UNCOVERED
+        self.box, self.gap_looks = box, 0
 
     def miss(self) -> None:
         """Take a look that showed no vehicle there."""
@@ -171,7 +175,8 @@ class StandingPlaces:
         kept = [
             place
             for place in self._places
-            if place.since is not None or moment.observed_s - place.last_hit.observed_s <= _GAP_S
+            if place.since is not None
+            or moment.observed_s - place.last_hit.observed_s <= (_PARKED_S if place.from_start else _GAP_S)
         ]
         if len(kept) > _MOST_PLACES:
             kept = sorted(kept, key=lambda place: (-place.stood_s(moment), -place.confidence))[:_MOST_PLACES]

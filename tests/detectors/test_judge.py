@@ -229,7 +229,7 @@ def test_memory_is_bounded_and_freed():
         places.update(moment, vehicles_of(many(rng, 80, ObjectClass.CAR)))
         assert len(fires) <= 24
         assert len(places) <= 48
-    for look in range(40, 60):
+    for look in range(40, 360):  # what was parked is remembered for ten minutes
         moment = Moment(2.0 * look, START, 2.0 * look)
         fires.update(moment, Detections.none())
         places.update(moment, Detections.none())

@@ -157,6 +157,18 @@ def test_parked_but_noticed_late_is_parked(road, car, picture_of):
     assert seen.said == []
 
 
+def test_parked_covered_and_uncovered_is_still_parked(road, car, picture_of):
+    """A lorry stands in front for half a minute and drives off: the car behind it did not come."""
+    seen = road()
+    for _ in range(4):
+        seen.see(car)
+    for look in range(16):
+        seen.see_picture(picture_of(car.looking(1000 + look)))
+    for _ in range(60):
+        seen.see(car)
+    assert seen.said == []
+
+
 def test_after_a_black_picture_nothing_was_seen_to_come(road, car, picture_of):
     """A car that is there when the picture comes back is parked."""
     import numpy as np

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gridwatch.core.errors import InputError
-from gridwatch.simulator.scenes.canvas import Sprite, cut, glow, heap, lay
+from gridwatch.simulator.scenes.canvas import Sprite, cut, glow, heap, lay, shade
 from gridwatch.simulator.scenes.evening import night_street, sunset_road
 from gridwatch.simulator.scenes.fluid import load_fluids
 from gridwatch.simulator.scenes.people import Gathering
@@ -44,6 +44,14 @@ def test_what_hangs_over_the_edge_is_cut_off(x, y):
     rows = max(0, min(y + 10, 40) - max(y, 0))
     columns = max(0, min(x + 10, 60) - max(x, 0))
     assert np.count_nonzero(picture[..., 0]) == rows * columns
+
+
+@pytest.mark.parametrize("x", [-500, -10, 30, 55, 500])
+def test_shade_stays_inside_the_picture(x):
+    """A shadow partly or wholly outside darkens what lies inside and fails nowhere."""
+    picture = grey(200)
+    shade(picture, [(x, 5), (x + 20, 5), (x + 20, 30), (x, 30)], 0.5, 2)
+    assert (picture.min() < 150) == (-20 < x < 60)
 
 
 def test_light_adds_and_hides_nothing():

@@ -120,11 +120,13 @@ def fade(picture: Picture, top_px: int, bottom_px: int, upper: Colour, lower: Co
 
 
 def shade(picture: Picture, points: list[tuple[int, int]], factor: float, soft_px: int = 0) -> None:
-    """Darken (factor < 1) or lighten a polygon (pixels), with soft edges if asked."""
+    """Darken (factor < 1) or lighten a polygon (pixels), with soft edges if asked; what lies outside is left."""
     corners = np.array(points, np.int32)
     left, top = np.maximum(corners.min(axis=0) - 3 * soft_px - 1, 0)
     right, bottom = corners.max(axis=0) + 3 * soft_px + 2
-    part = picture[top:bottom, left:right]
+    part = picture[top : max(bottom, 0), left : max(right, 0)]
+    if part.size == 0:
+        return
     mask = np.zeros(part.shape[:2], np.float32)
     cv2.fillPoly(mask, [corners - (left, top)], 1.0)
     if soft_px:
