@@ -2,6 +2,7 @@
 """The proof that the demo gives: every kind found, sent, confirmed and closed; the quiet cameras raised nothing."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,8 +67,9 @@ def _alert_of(observer: Observer, plan: Plan, kind: Kind) -> Seen | None:
 
 
 def _false_alerts(observer: Observer, plan: Plan) -> list[str]:
-    """Return what was raised where nothing happened, or before it did."""
-    failures = []
+    """Return what was raised where nothing happened, before it did, or a second time."""
+    raised = Counter((item.alert["camera_id"], item.alert["kind"]) for item in observer.incidents.values())
+    failures = [f"double: {kind} on {camera}" for (camera, kind), times in raised.items() if times > 1]
     for item in observer.incidents.values():
         alert, camera = item.alert, item.alert["camera_id"]
         name = f"{alert['kind']}/{alert['subtype']} on {camera}"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Watches a running demo from outside, as its users would: the API over HTTP, the queue with a plain Redis client."""
 
+import hashlib
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +22,7 @@ class Seen:
     alert: dict[str, Any]
     on_api: float
     on_stream: float | None = None
+    still_problem: str | None = "not on the stream"
     closed: float | None = None
     confirmed: bool = False
 
@@ -33,7 +36,7 @@ class Observer:
     incidents: dict[str, Seen] = field(default_factory=dict)
     coverage: dict[str, Any] = field(default_factory=dict)
     _last_entry: str = "0-0"
-    _on_stream: dict[str, float] = field(default_factory=dict)
+    _on_stream: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def poll(self) -> None:
         """Ask the API and the stream once."""
@@ -44,7 +47,9 @@ class Observer:
                 seen.closed = time.time()
         self._read_stream()
         for incident_id, seen in self.incidents.items():
-            seen.on_stream = seen.on_stream or self._on_stream.get(incident_id)
+            if seen.on_stream is None and incident_id in self._on_stream:
+                seen.on_stream, data = self._on_stream[incident_id]
+                seen.still_problem = self._still_problem(json.loads(data))
 
     def confirm(self, seen: Seen) -> None:
         """Confirm an alert over HTTP, with the revision that was seen."""
@@ -86,4 +91,15 @@ class Observer:
             entries = client.xrange("gridwatch:cases", f"({self._last_entry}", "+")
         for entry, fields in entries:
             self._last_entry = entry
-            self._on_stream.setdefault(fields["subject"], time.time())
+            self._on_stream.setdefault(fields["subject"], (time.time(), fields["data"]))
+
+    def _still_problem(self, data: dict[str, Any]) -> str | None:
+        """Fetch the picture that a message names; return what is wrong with it, or None."""
+        stills = [media for media in data["media"] if media["kind"] == "still"]
+        if not stills:
+            return "the message names no still"
+        answer = httpx.get(self.base_url + stills[0]["uri"], timeout=POLL_TIMEOUT_S)
+        if answer.is_error:
+            return f"the still is not served ({answer.status_code})"
+        same = hashlib.sha256(answer.content).hexdigest() == stills[0]["sha256"]
+        return None if same else "the still's SHA-256 is not the message's"
