@@ -34,14 +34,19 @@ class RtspOptions:
     """How long a camera is waited for.
 
     Attributes:
-        stall_s: a connection over which nothing comes for so long is given up. Some cameras begin with their next key
-            frame, so it must be longer than the time between two.
+        stall_s: a connection over which nothing comes for so long is given up. The first picture must come within half
+            of it: some cameras begin with their next key frame.
         open_s: from the first byte sent to the first picture received; the watchdog for a camera that answers PLAY
             and then sends reports, but no picture.
     """
 
-    stall_s: float = 10.0
+    stall_s: float = 12.0
     open_s: float = 15.0
+
+    @property
+    def read_s(self) -> float:
+        """What FFmpeg's own time-out is set to: at the first it hands out its last picture, at the second it fails."""
+        return self.stall_s / 2
 
 
 class RtspSource:
@@ -129,7 +134,7 @@ class RtspSource:
         info = self._open(analyze=False)
         if info.width:
             return info
-        if self._clock.mono_s() - began > self._options.stall_s / 2:
+        if self._clock.mono_s() - began > self._options.read_s / 2:
             raise TimedOutError("it answers PLAY and sends no picture")
         self._close()
         return self._open(analyze=True)
@@ -138,7 +143,7 @@ class RtspSource:
         options = {
             "rtsp_transport": "tcp",
             "allowed_media_types": "video",
-            "timeout": str(round(self._options.stall_s * 1e6)),
+            "timeout": str(round(self._options.read_s * 1e6)),
         }
         if not analyze:
             options["analyzeduration"] = "1"
@@ -163,7 +168,7 @@ class RtspSource:
                 return NotFoundError("the camera knows no such path")
             case av.HTTPError() | av.HTTPClientError():
                 return UnreachableError(f"the camera refuses to serve ({error.strerror})")
-            case av.InvalidDataError() if took_s < self._options.stall_s / 2:
+            case av.InvalidDataError() if took_s < self._options.read_s / 2:
                 return UnreachableError("what answers does not speak RTSP")
             case (
                 av.ExitError() | av.TimeoutError() | av.InvalidDataError()

@@ -60,6 +60,12 @@ def make_clip(tmp_path):
 
 
 @pytest.fixture
+def camera_clip(make_clip):
+    """A clip of 2 s with four key frames a second, so that a camera that shows it is soon seen."""
+    return make_clip(fps=20, gop=5, pictures=40)
+
+
+@pytest.fixture
 def packets_of(clock):
     """Return a function that reads all packets of a clip."""
 

@@ -20,7 +20,7 @@ from ingest.packets import PacketSource
 from ingest.rtsp import RtspOptions, RtspSource
 from ingest.sight import Sight, SightBounds
 
-QUICK = RtspOptions(stall_s=0.6, open_s=1.2)
+QUICK = RtspOptions(stall_s=1.2, open_s=1.2)
 
 
 class Watched:
@@ -66,9 +66,9 @@ def watch():
     assert all(feed.join(QUICK.open_s + 2) for feed in started)
 
 
-def test_key_frames_are_delivered_and_the_rest_remembered(make_clip, serve, watch, until):
+def test_key_frames_are_delivered_and_the_rest_remembered(camera_clip, serve, watch, until):
     """Only key frames go on; the ring has every packet; the camera sees."""
-    watched = watch(serve({"gate": make_clip(fps=20, gop=5, pictures=40)}).url())
+    watched = watch(serve({"gate": camera_clip}).url())
     until(lambda: len(watched.delivered) >= 3)
     assert all(packet.is_key for packet in watched.delivered)
     assert len(watched.intake.ring.window(0, time.monotonic())) > len(watched.delivered)
@@ -76,9 +76,9 @@ def test_key_frames_are_delivered_and_the_rest_remembered(make_clip, serve, watc
     assert watched.intake.last_frame.width == 320
 
 
-def test_a_camera_that_dies_is_blind_and_comes_back(make_clip, serve, watch, until):
+def test_a_camera_that_dies_is_blind_and_comes_back(camera_clip, serve, watch, until):
     """Killed: blind within the bound, with the reason. Back on the same port: seen again, in a new session."""
-    served = serve({"gate": make_clip()})
+    served = serve({"gate": camera_clip})
     watched = watch(served.url())
     until(lambda: watched.status.state is SightState.SEEING)
     served.kill()
@@ -90,9 +90,9 @@ def test_a_camera_that_dies_is_blind_and_comes_back(make_clip, serve, watch, unt
     assert len({packet.session for packet in watched.intake.ring.window(0, 1e9)}) == 1
 
 
-def test_a_camera_that_starts_late_is_found(make_clip, serve, watch, until):
+def test_a_camera_that_starts_late_is_found(camera_clip, serve, watch, until):
     """Nothing there at first: blind and tried again, until it is there."""
-    served = serve({"gate": make_clip()})
+    served = serve({"gate": camera_clip})
     served.kill()
     watched = watch(served.url())
     until(lambda: watched.feed.failures >= 2)
@@ -101,21 +101,21 @@ def test_a_camera_that_starts_late_is_found(make_clip, serve, watch, until):
     until(lambda: watched.status.state is SightState.SEEING)
 
 
-def test_a_stalled_connection_is_blind_and_given_up(make_clip, serve, watch, until):
+def test_a_stalled_connection_is_blind_and_given_up(camera_clip, serve, watch, until):
     """A server that stops sending without closing: blind within the bound, and the connection is made anew."""
-    served = serve({"gate": make_clip()})
+    served = serve({"gate": camera_clip})
     watched = watch(served.url())
     until(lambda: watched.status.state is SightState.SEEING)
     served.freeze(2.2)
-    until(lambda: watched.status.state is SightState.BLIND, within_s=2)  # three key intervals are 1.5 s
+    until(lambda: watched.status.state is SightState.BLIND, within_s=1.5)
     until(lambda: watched.feed.failures >= 1, within_s=1)
     until(lambda: watched.status.state is SightState.SEEING, within_s=6)
     assert watched.feed.opened >= 2
 
 
-def test_a_refused_password_is_the_reason_and_tried_rarely(make_clip, serve, watch, until):
+def test_a_refused_password_is_the_reason_and_tried_rarely(camera_clip, serve, watch, until):
     """The state says what to correct; the account is not locked by us."""
-    served = serve({"gate": make_clip()}, Credentials("admin", "right"))
+    served = serve({"gate": camera_clip}, Credentials("admin", "right"))
     watched = watch(served.url(user="admin:wrong@"))
     until(lambda: watched.feed.failures == 1)
     time.sleep(0.4)  # four times the wait after another failure

@@ -24,7 +24,7 @@ from ingest.errors import (
 from ingest.rtsp import RtspOptions, RtspSource
 
 PASSWORD = "s3cret-Pa55"
-QUICK = RtspOptions(stall_s=0.8, open_s=1.2)
+QUICK = RtspOptions(stall_s=1.6, open_s=1.2)
 
 
 def source_of(url, options=QUICK):
@@ -43,9 +43,9 @@ def failure_of(url, options=QUICK):
     pytest.fail("it did not fail")
 
 
-def test_a_camera_opens_fast_and_its_key_frames_decode(make_clip, serve):
+def test_a_camera_opens_fast_and_its_key_frames_decode(camera_clip, serve):
     """The first packet is there within a second; every key frame decodes alone; times follow the pictures."""
-    served = serve({"gate": make_clip(fps=20, gop=5, pictures=80)}, Credentials("admin", PASSWORD))
+    served = serve({"gate": camera_clip}, Credentials("admin", PASSWORD))
     began = time.monotonic()
     decoder, packets = KeyDecoder(), []
     with source_of(served.url(user=f"admin:{PASSWORD}@")) as source:
@@ -90,10 +90,10 @@ def test_a_loops_seam_does_not_disturb_the_times(make_clip, serve):
 
 
 @pytest.mark.parametrize("user", ["admin:wrong-s3cret@", ""])
-def test_a_wrong_password_is_told_and_not_shown(make_clip, serve, user, caplog):
+def test_a_wrong_password_is_told_and_not_shown(camera_clip, serve, user, caplog):
     """Refused is its own error; neither its text nor its traceback nor any log holds the password."""
     caplog.set_level(logging.DEBUG)
-    served = serve({"gate": make_clip()}, Credentials("admin", PASSWORD))
+    served = serve({"gate": camera_clip}, Credentials("admin", PASSWORD))
     error, took_s = failure_of(served.url(user=user))
     assert isinstance(error, UnauthorizedError)
     assert took_s < 1
@@ -163,17 +163,17 @@ def test_a_camera_that_plays_and_sends_no_picture_is_given_up(scripted, reports)
     assert took_s < QUICK.open_s + 1.5
 
 
-def test_a_stream_that_stalls_is_given_up(make_clip, serve):
+def test_a_stream_that_stalls_is_given_up(camera_clip, serve):
     """The connection stays open and nothing comes any more: an error after the time allowed."""
-    served = serve({"gate": make_clip()})
+    served = serve({"gate": camera_clip})
     with source_of(served.url()) as source:
         packets = source.packets()
         next(packets)
-        served.freeze(1.6)
+        served.freeze(2.5)
         began = time.monotonic()
         with pytest.raises(TimedOutError, match="nothing came"):
             list(packets)
-    assert time.monotonic() - began < 2
+    assert 1.4 < time.monotonic() - began < 2.4
 
 
 def test_no_error_of_ours_holds_a_password():
@@ -182,9 +182,9 @@ def test_no_error_of_ours_holds_a_password():
     assert "s3cret" not in repr(error) + str(error) + error.reason
 
 
-def test_a_killed_server_ends_the_stream(make_clip, serve):
+def test_a_killed_server_ends_the_stream(camera_clip, serve):
     """FFmpeg ends its iterator as if the stream were over; we say that it ended."""
-    served = serve({"gate": make_clip()})
+    served = serve({"gate": camera_clip})
     with source_of(served.url()) as source:
         packets = source.packets()
         next(packets)
@@ -193,9 +193,9 @@ def test_a_killed_server_ends_the_stream(make_clip, serve):
             list(packets)
 
 
-def test_it_may_be_opened_again(make_clip, serve):
+def test_it_may_be_opened_again(camera_clip, serve):
     """Each opening is a session of its own, whichever object opens the camera."""
-    served = serve({"gate": make_clip()})
+    served = serve({"gate": camera_clip})
     source, other = source_of(served.url()), source_of(served.url())
     sessions = []
     for opened in (source, source, other):

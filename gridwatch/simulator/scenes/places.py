@@ -11,7 +11,6 @@ from gridwatch.core.zone import Kind
 from gridwatch.simulator.scenes import strokes
 from gridwatch.simulator.scenes.canvas import WIDTH_PX, Colour, Picture, fill, shade
 
-_DOORS = (40, 840)
 DAYLIGHT: Colour = (1.0, 1.0, 1.0)
 
 
@@ -81,14 +80,14 @@ def lane(rng: np.random.Generator) -> Place:
     cv2.line(picture, (0, 150), (WIDTH_PX, 150), strokes.lighter(plaster, 0.88), 2)
     strokes.wall(picture, rng, (0, 262, WIDTH_PX, 300), strokes.lighter(plaster, 0.8))
     strokes.bricks(picture, (0, 262, WIDTH_PX, 300), 12, strokes.lighter(plaster, 0.7))
-    door = int(rng.choice(_DOORS))
+    door = int(rng.uniform(790, 860))
     cv2.rectangle(picture, (door, 120), (door + 84, 300), strokes.vary(rng, (96, 92, 80), 14), -1)
     cv2.rectangle(picture, (door + 6, 128), (door + 78, 298), strokes.vary(rng, (112, 106, 92), 10), 2)
     strokes.ground(picture, rng, 300, 540, strokes.vary(rng, (126, 130, 132), 14))
     cv2.line(picture, (0, 302), (WIDTH_PX, 302), (86, 88, 88), 4)
     lean = int(rng.uniform(-120, 120))
     shade(picture, [(0, 420), (WIDTH_PX, 420 + lean // 3), (WIDTH_PX, 540), (0, 540)], 0.86, 10)
-    strokes.pole(picture, int(rng.uniform(180, 300) + 500 * (door == _DOORS[0])), 304, 250)
+    strokes.pole(picture, int(rng.uniform(240, 330)), 304, 250)
     spots = _bins(picture, rng, ((240, 340), (430, 530), (620, 700)), (345, 410))
     return Place("lane", "后街小巷", "Back lane", strokes.finish(picture, rng), spots, (400.0, 500.0))
 
