@@ -61,6 +61,13 @@ class DecodedFrame:
             raise ValueError(f"a picture of {width}×{height} cannot be encoded as JPEG")
         return bytes(data)
 
+    def reduced(self, max_width: int = 640) -> "DecodedFrame":
+        """Return the picture at most `max_width` wide, its shape kept (sides even): for keeping, at a fraction of the memory."""
+        if self.width <= max_width:
+            return self
+        height = max(2, round(self.height * max_width / self.width) // 2 * 2)
+        return DecodedFrame(self._video.reformat(max_width, height, interpolation="FAST_BILINEAR"))
+
     def _as(self, pixel_format: str) -> av.VideoFrame:
         return self._video.reformat(format=pixel_format)
 

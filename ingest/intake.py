@@ -22,7 +22,7 @@ class CameraIntake:
         camera: what is watched.
         ring: the last seconds of packets.
         sight: whether it sees.
-        last_frame: the last decoded picture; None if there is none yet.
+        last_picture: the last decoded picture, at most 640 wide; None if there is none yet.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CameraIntake:
         self.camera = camera
         self.ring = ring or Ring()
         self.sight = sight or Sight(camera.camera_id, camera.name, clock)
-        self.last_frame: DecodedFrame | None = None
+        self.last_picture: DecodedFrame | None = None
         self._gate = gate or Gate()
         self._admitted_mono_s = float("-inf")
 
@@ -52,7 +52,7 @@ class CameraIntake:
 
     def see(self, packet: Packet, frame: DecodedFrame) -> Look | None:
         """Note the picture of `packet`; return a look if the network should see it."""
-        self.last_frame = frame
+        self.last_picture = frame.reduced()
         self.sight.decoded(packet.at_mono_s)
         why, change = self._gate.admit(frame.luma(), packet.at_mono_s)
         if why is None:

@@ -73,7 +73,7 @@ class Shard:
         self._threads += [
             threading.Thread(target=self._look, name=f"look-{n}", daemon=True) for n in range(lookers)
         ]
-        self._threads.append(threading.Thread(target=self._tick, name="tick", daemon=True))
+        self._ticker = threading.Thread(target=self._tick, name="tick", daemon=True)
         self._settle_at: dict[str, float] = {}
 
     def start(self) -> None:
@@ -83,12 +83,14 @@ class Shard:
             thread.start()
         for feed in self._feeds:
             feed.start()
+        self._ticker.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """Stop in the order of the flow: feeds, decoders, looks, then what waits to be recorded."""
+        """Stop the ticker, then in the order of the flow: feeds, decoders, looks, what waits to be recorded."""
+        self._stop.set()
+        self._ticker.join(timeout_s / 2)  # it alone starts feeds anew
         for feed in self._feeds:
             feed.stop()
-        self._stop.set()
         self.to_decode.close()
         self.to_look.close()
         for feed in self._feeds:
@@ -108,8 +110,8 @@ class Shard:
     def picture(self, camera_id: str) -> bytes | None:
         """Return a camera's last decoded picture as JPEG, at most 640 wide."""
         pipeline = self._pipelines.get(camera_id)
-        frame = pipeline.intake.last_frame if pipeline else None
-        return frame.jpeg(640) if frame else None
+        picture = pipeline.intake.last_picture if pipeline else None
+        return picture.jpeg() if picture else None
 
     def _deliver(self, packet: Packet) -> None:
         self.to_decode.put(packet.camera_id, packet)
@@ -176,6 +178,8 @@ class Shard:
         while not self._stop.wait(TICK_S):
             for camera_id, pipeline in self._pipelines.items():
                 self._watch_sight(camera_id, pipeline)
+            for feed in self._feeds:
+                feed.check()
             try:
                 self._clips.step(self._clock.mono_s())
             except StoreError as error:

@@ -84,3 +84,11 @@ def test_threads_may_ask_the_same_picture():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_reduced_picture_keeps_its_shape_and_a_small_one_is_itself():
+    """What is kept per camera is small: at most 640 wide, sides even, never enlarged."""
+    reduced = frame_of(slope(1918, 1078)).reduced()
+    assert (reduced.width, reduced.height) == (640, 360)
+    small = frame_of(slope(320, 180))
+    assert small.reduced() is small

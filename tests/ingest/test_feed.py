@@ -73,7 +73,7 @@ def test_key_frames_are_delivered_and_the_rest_remembered(camera_clip, serve, wa
     assert all(packet.is_key for packet in watched.delivered)
     assert len(watched.intake.ring.window(0, time.monotonic())) > len(watched.delivered)
     assert watched.status.state is not SightState.BLIND
-    assert watched.intake.last_frame.width == 320
+    assert watched.intake.last_picture.width == 320
 
 
 def test_a_camera_that_dies_is_blind_and_comes_back(camera_clip, serve, watch, until):
