@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENES = ROOT / ".venv" / "scenes" / "ultralytics" / "assets"
 CHECK_S = 175.0  # the check ends within 180 s whatever happens
 READY_S = 60.0
-ALERT_WITHIN_S = 45.0  # an alert that comes later than this after the latest onset is none
+ALERT_WITHIN_S = 45.0  # an alert that comes later than this after the latest onset (or the start) is none
 STEP_S = 0.7  # the case desk takes this long for a step of a case
 OWN_ZONE = {
     "id": "picture",
@@ -119,7 +119,8 @@ def _plan(city: dict[str, Any], end_by: float) -> Plan:
     happenings = tuple(
         Happening(Kind(event["kind"]), event["camera"], event["onset_at"]) for event in timeline["truth"]
     )
-    alert_by = timeline["origin"] + city["last_onset_s"] + ALERT_WITHIN_S
+    begun = max(timeline["origin"] + city["last_onset_s"], time.time())  # a slow start sees what already burns
+    alert_by = begun + ALERT_WITHIN_S
     return Plan(happenings, frozenset(city["quiet"]), alert_by=min(alert_by, end_by), end_by=end_by)
 
 
