@@ -21,7 +21,8 @@ prepare_environment() {
   local lock="requirements/$1.lock" stamp python
   stamp=".venv/.gridwatch-$(cat requirements/*.lock pyproject.toml | cksum | cut -d' ' -f1)"
   if [ -e "$stamp-$1" ] || [ -e "$stamp-dev" ]; then return; fi  # dev holds all that run needs
-  if ! [ -x .venv/bin/python ]; then
+  if ! .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    rm -rf .venv  # none yet, half made, or of an older Python
     python=$(find_python) || exit 2
     "$python" -c 'import venv, ensurepip' 2>/dev/null \
       || stop_with "$python has no venv module. Debian/Ubuntu: apt install python3-venv"

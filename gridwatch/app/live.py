@@ -169,7 +169,17 @@ class Shard:
 
         def record() -> None:
             alert = self._book.record(finding, frame, persons)
-            if alert is not None and finding.stage is Stage.OPENED and alert.clip.state == "pending":
+            if alert is None:
+                return
+            log.info(
+                "incident",
+                id=alert.id,
+                revision=alert.revision,
+                kind=alert.kind,
+                camera_id=alert.camera_id,
+                activity=alert.activity,
+            )
+            if finding.stage is Stage.OPENED and alert.clip.state == "pending":
                 self._clips.order(alert.id, pipeline.intake.ring, finding.at_mono_s)
 
         self.recorder.submit(record, may_be_dropped=finding.stage is Stage.UPDATED)

@@ -119,7 +119,9 @@ def _plan(city: dict[str, Any], end_by: float) -> Plan:
     happenings = tuple(
         Happening(Kind(event["kind"]), event["camera"], event["onset_at"]) for event in timeline["truth"]
     )
-    begun = max(timeline["origin"] + city["last_onset_s"], time.time())  # a slow start sees what already burns
+    begun = max(
+        timeline["origin"] + city["last_onset_s"], time.time()
+    )  # a slow start sees what already burns
     alert_by = begun + ALERT_WITHIN_S
     return Plan(happenings, frozenset(city["quiet"]), alert_by=min(alert_by, end_by), end_by=end_by)
 
