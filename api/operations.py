@@ -4,13 +4,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from api.errors import NothingStored, UnknownCamera
 from api.metrics import ApiMetrics
 from api.services import Services
 from events.alerts import Activity, Alert, AlertFilter, AlertPage, CaseState, Decision, DismissReason
-from events.errors import DecisionConflict, IllegalDecision
+from events.errors import DecisionConflict, IllegalDecision, UnknownRevision
+from events.evidence import CLEAN, CLIP, MASKED
 from events.grids import Grid
 from events.journal import Row
 from gridwatch.core.camera import CameraStatus, SightState
@@ -18,6 +19,7 @@ from gridwatch.core.errors import InputError
 from gridwatch.core.zone import Kind
 
 T = TypeVar("T")
+_SEQ_DIGITS: Final = 18  # fits 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,30 @@ class Operations:
         return self._services.alerts.get(alert_id)
 
     def timeline(self, alert_id: str) -> Sequence[Row]:
-        """Return an alert's journal rows, oldest first, or raise UnknownIncident."""
+        """Return an alert's journal rows, oldest first, the newest 5,000 of them, or raise UnknownIncident."""
         self._services.alerts.get(alert_id)
         return self._services.alerts.timeline(alert_id)
+
+    def newest_rows(self, alert_id: str, limit: int) -> Sequence[Row]:
+        """Return an alert's newest journal rows, oldest first, or raise UnknownIncident."""
+        self._services.alerts.get(alert_id)
+        return self._services.alerts.newest_rows(alert_id, limit)
+
+    def timeline_page(
+        self, alert_id: str, cursor: str | None, limit: int
+    ) -> tuple[Sequence[Row], str | None]:
+        """Return a page of an alert's journal rows, oldest first, and the next page's cursor, or raise UnknownIncident.
+
+        Raises:
+            InputError: the cursor is no row's number.
+        """
+        if cursor is not None and not (
+            cursor.isascii() and cursor.isdecimal() and len(cursor) <= _SEQ_DIGITS
+        ):
+            raise InputError("the cursor is none of ours; begin the list again without it")
+        self._services.alerts.get(alert_id)
+        rows = self._services.alerts.rows_of(alert_id, int(cursor or 0), limit + 1)
+        return rows[:limit], str(rows[limit - 1].seq) if len(rows) > limit else None
 
     def confirm(self, alert_id: str, *, by: str, seen_revision: int, note: str = "") -> Alert:
         """Record that an operator takes the alert for true."""
@@ -96,19 +119,19 @@ class Operations:
         still = self._services.alerts.get(alert_id).still
         if still is None:
             raise NothingStored("still", "none")
-        sha256 = still.masked_sha256 if masked else still.sha256
-        return self._services.evidence.path(sha256, ".jpg"), sha256
+        sha256, suffix = (still.masked_sha256, MASKED) if masked else (still.sha256, CLEAN)
+        return self._services.evidence.path(sha256, suffix), sha256
 
     def clip(self, alert_id: str) -> tuple[Path, str]:
         """Return an alert's clip and its SHA-256."""
         clip = self._services.alerts.get(alert_id).clip
         if clip.state != "ready" or clip.sha256 is None:
             raise NothingStored("clip", clip.state)
-        return self._services.evidence.path(clip.sha256, ".mp4"), clip.sha256
+        return self._services.evidence.path(clip.sha256, CLIP), clip.sha256
 
     def masked_still(self, sha256: str) -> Path:
-        """Return the picture that may leave, by its hash."""
-        return self._services.evidence.path(sha256, ".jpg")
+        """Return the picture that may leave, by its hash; a clean one is never found here."""
+        return self._services.evidence.path(sha256, MASKED)
 
     def cameras(self) -> Sequence[CameraStatus]:
         """Return every camera's state, in configuration order."""
@@ -154,7 +177,7 @@ class Operations:
         except DecisionConflict:
             outcome = "conflict"
             raise
-        except IllegalDecision:
+        except (IllegalDecision, UnknownRevision):
             outcome = "illegal"
             raise
         finally:

@@ -12,7 +12,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from api.errors import NothingStored, TooManyListeners, UnknownCamera
-from events.errors import DecisionConflict, EvidenceError, IllegalDecision, StoreError, UnknownIncident
+from events.errors import (
+    DecisionConflict,
+    EvidenceError,
+    IllegalDecision,
+    StoreError,
+    UnknownIncident,
+    UnknownRevision,
+)
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
 
@@ -103,6 +110,11 @@ async def _conflict(_: Request, error: DecisionConflict) -> JSONResponse:
     return ProblemResponse(409, "decided-meanwhile", str(error), extra=extra)
 
 
+async def _unknown_revision(_: Request, error: UnknownRevision) -> JSONResponse:
+    extra = {"seen": error.seen, "revision": error.revision}
+    return ProblemResponse(412, "unknown-revision", str(error), extra=extra)
+
+
 async def _illegal(_: Request, error: IllegalDecision) -> JSONResponse:
     return ProblemResponse(422, "illegal-decision", str(error))
 
@@ -136,6 +148,7 @@ def install_problems(app: FastAPI) -> None:
     _on(app, UnknownCamera, _unknown_camera)
     _on(app, NothingStored, _nothing_stored)
     _on(app, DecisionConflict, _conflict)
+    _on(app, UnknownRevision, _unknown_revision)
     _on(app, IllegalDecision, _illegal)
     _on(app, StoreError, _store_away)
     _on(app, TooManyListeners, _too_many)

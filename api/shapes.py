@@ -209,7 +209,7 @@ class AlertsShape(Shape):
 
 
 class RowsShape(Shape):
-    """An incident's changes, oldest first."""
+    """A page of an incident's changes, oldest first."""
 
     items: list[RowShape]
     next: str | None

@@ -7,10 +7,13 @@ A lamp, a sign or a sunset recurs perfectly and does not move. Not a fire detect
 from collections import deque
 from dataclasses import dataclass
 
-from detectors.claims import Claim, Hold, Moment, Statement, Topic, as_boxes, in_zone
+import numpy as np
+
+from detectors.claims import LONGEST_STEP_S, Claim, Hold, Moment, Statement, Topic, as_boxes, in_zone
 from detectors.recurrence import Recurrence, Site, Thresholds
 from gridwatch.core.detections import Detections, ObjectClass
-from gridwatch.core.finding import Fact, Finding
+from gridwatch.core.finding import Fact, Finding, Stage
+from gridwatch.core.geometry import iou
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +39,55 @@ class BurningRule:
         self._claim = Claim(topic, settings.hold)
         self._recurrence = Recurrence(settings.thresholds)
         self._anywhere: deque[Moment | None] = deque(maxlen=settings.thresholds.window_looks)
+        self._seen_at = np.zeros((0, 4), np.float32)  # the boxes of the last look that spoke in favour
 
     @property
     def is_claimed(self) -> bool:
         """Whether a claim is open now."""
         return self._claim.is_open
 
+    @property
+    def claims_within_s(self) -> float:
+        """Observed seconds within which what burns from the first look on is claimed."""
+        # The first look has none before it to be compared with, and at a slow cadence neither has the second.
+        return self._settings.thresholds.window_s + 2 * LONGEST_STEP_S
+
     def update(self, moment: Moment, detections: Detections, *, beside_fire: bool = False) -> list[Finding]:
         """Take one answered look, with `change` measured; return what is to be said."""
         thresholds = self._settings.thresholds
         boxes = detections.of(self._settings.wanted, at_least=thresholds.low)
         boxes = boxes.where(in_zone(boxes, self._topic.zone.polygon))
+        if len(boxes) and np.isnan(boxes.change).all():
+            return self._unmeasured(moment, boxes)
         self._recurrence.update(moment, boxes)
         living = boxes.where(boxes.change >= thresholds.change_floor)  # NaN is below every floor
         self._anywhere.append(moment if len(living) else None)
-        return self._claim.advance(moment, self._statement(moment, living, beside_fire=beside_fire))
+        if len(living):
+            self._seen_at = living.xyxy
+        return self._advance(moment, self._statement(moment, living, beside_fire=beside_fire))
+
+    def _unmeasured(self, moment: Moment, boxes: Detections) -> list[Finding]:
+        """Take a look whose boxes could not be compared: no evidence of any place where one of them lies."""
+        if iou(boxes.xyxy, self._seen_at).any():
+            self._claim.skip(moment)
+            return []
+        return self._advance(moment, None)
+
+    def _advance(self, moment: Moment, statement: Statement | None) -> list[Finding]:
+        said = self._claim.advance(moment, statement)
+        if any(finding.stage is Stage.ENDED for finding in said):
+            # Looks that could not be measured leave the evidence as it was: what ended must not open again by it.
+            self._recurrence.clear()
+            self._anywhere.clear()
+        return said
 
     def _statement(self, moment: Moment, living: Detections, *, beside_fire: bool) -> Statement | None:
         entered = self._recurrence.entered()
         site = entered or self._recurrence.strongest()
         if site is None:
             return None
-        seen = [each for each in self._anywhere if each is not None]
+        oldest_s = moment.observed_s - self._settings.thresholds.window_s
+        seen = [each for each in self._anywhere if each is not None and each.observed_s >= oldest_s]
         enough = self._settings.looks_beside_fire
         beside = beside_fire and enough is not None and len(seen) >= enough
         began_at = site.began_at or (seen[0].captured_at if seen else moment.captured_at)

@@ -17,6 +17,7 @@ from gridwatch.core.geometry import Float32, Polygon, bottom_centre, centre, ins
 from gridwatch.core.zone import Kind, Zone
 
 UPDATE_EVERY_S = 2.0
+LONGEST_STEP_S = 8.0  # a look every 4 s at least, at the next key frame; beyond that nobody was looking
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Claim:
         self._open: Finding | None = None
         self._said_mono_s = 0.0
         self._seen_observed_s = 0.0
+        self._last_observed_s = 0.0
         self._looks_without = 0
 
     @property
@@ -86,6 +88,7 @@ class Claim:
 
     def advance(self, moment: Moment, statement: Statement | None) -> list[Finding]:
         """Take one answered look's statement (None: nothing was seen); return what is to be said."""
+        self._last_observed_s = moment.observed_s
         if self._open is None:
             return self._say(moment, Stage.OPENED, statement) if statement and statement.enters else []
         if statement is None or not statement.stays:
@@ -94,6 +97,11 @@ class Claim:
         due = moment.at_mono_s - self._said_mono_s >= UPDATE_EVERY_S
         changed = dict(statement.facts) != dict(self._open.facts) or statement.boxes != self._open.boxes
         return self._say(moment, Stage.UPDATED, statement) if due and changed else []
+
+    def skip(self, moment: Moment) -> None:
+        """Take an answered look that could not tell: neither it nor the time up to it counts against the claim."""
+        self._seen_observed_s += moment.observed_s - self._last_observed_s
+        self._last_observed_s = moment.observed_s
 
     def _absent(self, moment: Moment, last: Finding) -> list[Finding]:
         self._looks_without += 1

@@ -19,6 +19,7 @@ from gridwatch.core.zone import Kind, Zone
 _PERSON_AT_LEAST = 0.25
 _PERSON_SURELY = 0.5
 _LEAVES_AT = 0.8  # share of the limit below which the zone has emptied
+_MARGIN_S = 15.0  # looks come every 8 s at worst, and one of them may fall short
 _SHARE_OFF, _PEOPLE_OFF = 0.25, 7.0  # the counter's measured error: in dense pictures, in light ones
 
 
@@ -80,17 +81,22 @@ class CrowdRule:
         self._counter = ZoneCounter(zone.polygon)
         hold = Hold(seconds=min(max(zone.crowd.dwell_s, 10.0), 120.0), looks=3)
         self._claim = Claim(Topic(camera_id, zone, Kind.CROWD, "count"), hold)
-        self._since: Moment | None = None  # the first look above the limit since the zone was last empty
+        # The first look above the limit since the zone was last empty. An open claim keeps it through a dip.
+        self._since: Moment | None = None
         self._looks_over = 0
         self._looks = 0
+
+    @property
+    def claims_within_s(self) -> float:
+        """Observed seconds within which a crowd that is there at the first look is claimed."""
+        return self._limit.dwell_s + _MARGIN_S
 
     def update(self, moment: Moment, detections: Detections) -> list[Finding]:
         """Take one answered look; return what is to be said."""
         count, boxes = self._counter.count(detections)
         over = count.people > self._limit.limit
         if count.people < _LEAVES_AT * self._limit.limit:
-            self._since = None
-            return self._claim.advance(moment, None)
+            return self._below(moment)
         if self._since is None:
             if not over:
                 return self._claim.advance(moment, None)
@@ -99,6 +105,13 @@ class CrowdRule:
         self._looks += 1
         statement = self._statement(moment, self._since, count, boxes)
         return self._claim.advance(moment, replace(statement, enters=over and statement.enters))
+
+    def _below(self, moment: Moment) -> list[Finding]:
+        self._looks += 1
+        said = self._claim.advance(moment, None)
+        if not self._claim.is_open:
+            self._since = None
+        return said
 
     def _statement(self, moment: Moment, since: Moment, count: Count, boxes: Detections) -> Statement:
         dwell_s = moment.observed_s - since.observed_s

@@ -4,8 +4,11 @@
 Not a pipeline: it neither decodes nor infers, keeps no pictures (but one small luma view) and starts nothing.
 """
 
+from collections.abc import Mapping, Sequence
+
+from detectors.burning import BurningRule
 from detectors.change import ChangeMeter
-from detectors.claims import Moment
+from detectors.claims import LONGEST_STEP_S, Moment
 from detectors.crowd import CrowdRule
 from detectors.errors import ForeignLook
 from detectors.fire import fire_rule
@@ -16,8 +19,6 @@ from gridwatch.core.detections import Detections, Unknown
 from gridwatch.core.finding import Finding
 from gridwatch.core.look import Look
 from gridwatch.core.zone import Kind
-
-_LONGEST_STEP_S = 8.0  # a look every 4 s at least, at the next key frame; beyond that nobody was looking
 
 
 class Judge:
@@ -37,6 +38,20 @@ class Judge:
     def needs_crowd(self) -> bool:
         """Whether the crowd counter has to run on this camera's looks."""
         return bool(self._crowds)
+
+    def claims_within_s(self, kind: Kind) -> float:
+        """Return the observed seconds that the rules for `kind` may need to claim what is there from the first look.
+
+        After a start of the program, what an earlier run claimed and this one has not claimed by then is gone.
+        Exceptions: vehicles in a queue, and what the network misses in most looks. 0.0 where no zone has `kind`.
+        """
+        rules: Mapping[Kind, Sequence[BurningRule | CrowdRule | TrafficRule]] = {
+            Kind.FIRE: self._fires,
+            Kind.SMOKE: self._smokes,
+            Kind.CROWD: self._crowds,
+            Kind.TRAFFIC: self._traffic,
+        }
+        return max((rule.claims_within_s for rule in rules[kind]), default=0.0)
 
     def update(self, look: Look, answer: Detections | Unknown) -> list[Finding]:
         """Take one look and the network's answer to it; return what is to be said, in the order of kinds.
@@ -71,6 +86,6 @@ class Judge:
     def _observe(self, look: Look, *, answered: bool) -> Moment:
         # The time up to an unanswered look counts for nothing, and so does all but 8 s of a long gap.
         if answered and self._last_mono_s is not None:
-            self._observed_s += min(look.at_mono_s - self._last_mono_s, _LONGEST_STEP_S)
+            self._observed_s += min(look.at_mono_s - self._last_mono_s, LONGEST_STEP_S)
         self._last_mono_s = look.at_mono_s
         return Moment(look.at_mono_s, look.captured_at, self._observed_s)

@@ -39,7 +39,8 @@ class Place:
         from_start: a vehicle stood there at the first look already, so nobody saw it come.
         since: the first look of the present stand; None while nothing stands there.
         anchor: (4,), the outline when the stand began: what creeps away from it does not stand.
-        still_looks: looks in which it was seen to stand; `looks`: answered looks since it stands.
+        still_looks: looks in which it was seen to stand; `looks`: all looks since then, but those
+            that showed a box whose change could not be measured.
     """
 
     box: Float32
@@ -66,8 +67,9 @@ class Place:
     def take(self, moment: Moment, box: Float32, *, change: float) -> None:
         """Take a look's box: how much its inside changed (NaN: not measured)."""
         if np.isnan(change):
-            self.last_hit = moment
+            self.last_hit = moment  # it is there, but whether it stood cannot be told: no look for or against
             return
+        self.looks += self.since is not None
         if change > _STILL_MAX or self._crept(box):
             self._moves(box)
         elif self.since is None:
@@ -91,6 +93,7 @@ class Place:
 
     def miss(self) -> None:
         """Take a look that showed no vehicle there."""
+        self.looks += self.since is not None
         self.gap_looks += 1
 
     def leave(self) -> None:
@@ -141,7 +144,6 @@ class StandingPlaces:
         agreement: NDArray[np.floating],
         taken: NDArray[np.bool_],
     ) -> None:
-        place.looks += place.since is not None
         best = int(np.argmax(agreement)) if len(agreement) else -1
         if best < 0 or agreement[best] < _SAME_BOX:
             place.miss()

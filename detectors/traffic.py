@@ -18,6 +18,7 @@ _QUEUE = 3  # so many standing together are a queue
 _FROM_START_S = 600.0
 _WAITS_S = 10.0  # from then on a vehicle is taken to wait
 _ALONE_S = 10.0  # the tail of a queue that moves off is alone for some seconds
+_MARGIN_S = 30.0  # looks come every 8 s at worst; the first has none before it, and a few may miss it
 
 
 class TrafficRule:
@@ -34,6 +35,11 @@ class TrafficRule:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def claims_within_s(self) -> float:
+        """Observed seconds within which what stands there at the first look is claimed, unless it is in a queue."""
+        return max(self._dwell_s, _FROM_START_S) + _MARGIN_S
 
     def update(self, moment: Moment, detections: Detections) -> list[Finding]:
         """Take one answered look, with `change` measured; return what is to be said."""

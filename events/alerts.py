@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from gridwatch.core.finding import Box, Fact
 from gridwatch.core.zone import Kind
@@ -33,6 +34,16 @@ class DismissReason(StrEnum):
     HARMLESS = "harmless"  # true, but no case
     DRILL = "drill"
     DUPLICATE = "duplicate"
+
+
+DISMISS_SYNONYMS: Mapping[str, DismissReason] = MappingProxyType(
+    {
+        "误报": DismissReason.FALSE_ALARM,
+        "无需处置": DismissReason.HARMLESS,
+        "演练": DismissReason.DRILL,
+        "重复": DismissReason.DUPLICATE,
+    }
+)  # as the screen of a case system may say them
 
 
 class CaseState(StrEnum):

@@ -5,9 +5,10 @@ import hashlib
 
 from events import cases, decisions
 from events.alerts import CaseState
+from events.compose import short
 from events.errors import DecodeError, EventsError
 from events.incident import Incident
-from events.journal import canonical
+from events.journal import canonical, storable
 from events.messages import CaseReply, DecisionData, ReplyData
 from events.recording import Act, Recording
 from events.stores.writing import Entry, Writer
@@ -17,6 +18,7 @@ RECORDED, DUPLICATE, ORPHAN, ILLEGAL = "recorded", "duplicate", "orphan", "illeg
 UNREADABLE = "unreadable"
 ID_CHARS = 200
 RAW_FIELDS, RAW_CHARS = 32, 16_384
+WORDS_CHARS = 500
 
 
 class Answers:
@@ -49,10 +51,8 @@ class Answers:
         reply_id = f"{entry_id}:{content}"
         if tx.knows_reply(UNREADABLE, reply_id):
             return DUPLICATE
-        subject = error.fields.get("subject", "")
-        seq = self._orphan(
-            tx, subject, f"case:{error.fields.get('source', 'unknown')}", error.fields, error.problem
-        )
+        subject, source = error.fields.get("subject", ""), error.fields.get("source", "unknown")
+        seq = self._orphan(tx, subject, f"case:{source}", error.fields, error.problem)
         tx.note_reply(seq, UNREADABLE, reply_id, content, None)
         return ORPHAN
 
@@ -76,14 +76,14 @@ class Answers:
         try:
             given = decisions.verdict(
                 data.decision,
-                by=f"case:{reply.source}",
+                by=decisions.by_case_system(reply.source, data.by),
                 reason=data.reason,
                 note=data.note or "",
                 seen_revision=None,
             )
             change = decisions.decide(incident, given, now)
         except EventsError as error:
-            flag = f"illegal: {error}"
+            flag = short(f"illegal: {error}", WORDS_CHARS)
             return self._recording.note(tx, incident, incident, "case", self._act(reply, flag)), ILLEGAL
         if change is not None and standing is not None and reply.at is not None and reply.at < standing.at:
             return self._recording.note(tx, incident, incident, "case", self._act(reply, "late")), ILLEGAL
@@ -97,18 +97,20 @@ class Answers:
         return Act(
             actor=f"case:{reply.source}"[:128],
             at=self._clock.now(),
-            reason=reason,
-            note=note or "",
+            reason=None if reason is None else short(reason, WORDS_CHARS),
+            note=short(note or "", WORDS_CHARS),
             extra=extra,
         )
 
     def _orphan(self, tx: Writer, incident_id: str, actor: str, raw: object, problem: str | None) -> int:
-        payload = {"reply": _bounded_fields(raw)} | ({"problem": problem} if problem else {})
+        payload: dict[str, object] = {"reply": _bounded_fields(raw)}
+        if problem:
+            payload["problem"] = short(problem, WORDS_CHARS)
         entry = Entry(
-            incident_id=incident_id[:64],
+            incident_id=storable(incident_id)[:64],
             revision=0,
             kind="orphan",
-            actor=actor[:128],
+            actor=storable(actor)[:128],
             at=self._clock.now(),
             payload=payload,
         )
@@ -123,17 +125,13 @@ def _bounded(text: str) -> str:
 def _bounded_fields(raw: object) -> dict[str, str]:
     fields = dict(raw) if isinstance(raw, dict) else {}
     kept = list(fields.items())[:RAW_FIELDS]
-    return {_encodable(str(name))[:ID_CHARS]: _encodable(str(value))[:RAW_CHARS] for name, value in kept}
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    return {storable(str(name))[:ID_CHARS]: storable(str(value))[:RAW_CHARS] for name, value in kept}
 
 
 def _content_hash(reply: CaseReply) -> str:
     """Hash what a reply says, apart from its own id and the time of its sending."""
     return hashlib.sha256(
-        canonical({"type": reply.type, "data": _encodable(reply.raw.get("data", ""))})
+        canonical({"type": reply.type, "data": storable(reply.raw.get("data", ""))})
     ).hexdigest()
 
 

@@ -14,6 +14,7 @@ _S = CaseState
 _WAY = (_S.NONE, _S.REPORTED, _S.ACCEPTED, _S.DISPATCHED, _S.SIGNED, _S.HANDLED, _S.VERIFIED, _S.CLOSED)
 _OVER = frozenset({_S.CLOSED, _S.REJECTED, _S.VOIDED})
 _TEXT_CHARS = 200
+_HELPING = "assist"  # 协办: the case stays with its lead unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,13 @@ def _moved(
     alert, file = incident.alert, incident.case_file
     state = reply.state or alert.case
     alert = replace(alert, case=state, case_id=data.case_id or alert.case_id)
+    unit = data.unit if data.role != _HELPING else None
     file = replace(
         file,
         revision=_highest(file, data) if same_case else data.case_revision or 0,
         at=reply.at or now,
-        unit_code=_text(data.unit.code) if data.unit else file.unit_code,
-        unit_name=_text(data.unit.name) if data.unit else file.unit_name,
+        unit_code=_text(unit.code) if unit else file.unit_code,
+        unit_name=_text(unit.name) if unit else file.unit_name,
         reason=_text(data.reason),
         note=_text(data.note),
     )

@@ -120,6 +120,7 @@ def _where(incident: Incident) -> dict[str, Any]:
         "camera_name": short(alert.camera_name, NAME_CHARS),
         "zone_id": alert.zone_id,
         "zone_name": short(alert.zone_name, NAME_CHARS),
+        "zones": list(incident.zones),
         "division_code": grid.division_code if grid else None,
         "street_code": grid.street_code if grid else None,
         "community_code": grid.community_code if grid else None,

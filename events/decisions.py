@@ -4,20 +4,21 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from events.alerts import Decided, Decision, DismissReason
+from events.alerts import DISMISS_SYNONYMS, Decided, Decision, DismissReason
 from events.categories import due_of
 from events.compose import short
-from events.errors import DecisionConflict, IllegalDecision
+from events.errors import DecisionConflict, IllegalDecision, UnknownRevision
 from events.incident import Incident
 from events.joining import Change, revised
 
-BY_CHARS = 64
+BY_CHARS = 96
 TEXT_CHARS = 500
+CASE_SOURCE_CHARS, CASE_BY_CHARS = 48, 40  # with `case:` and a colon they fit BY_CHARS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What somebody decided; `by` is a pseudonymous staff code or `case:<source>`."""
+    """What somebody decided; `by` is a pseudonymous staff code, `case:<source>` or `case:<source>:<staff code>`."""
 
     decision: Decision
     by: str
@@ -36,6 +37,8 @@ def verdict(decision: str, *, by: str, reason: str | None, note: str, seen_revis
         raise IllegalDecision(f"a decision is confirmed or dismissed, got {decision!r}")
     if not by.strip():
         raise IllegalDecision("a decision needs somebody who makes it")
+    if decision == Decision.DISMISSED:
+        reason = DISMISS_SYNONYMS.get(reason or "", reason)
     if decision == Decision.DISMISSED and reason not in set(DismissReason):
         raise IllegalDecision(
             f"a dismissal needs one of these reasons: {', '.join(DismissReason)}; got {reason!r}"
@@ -49,17 +52,27 @@ def verdict(decision: str, *, by: str, reason: str | None, note: str, seen_revis
     )
 
 
+def by_case_system(source: str, staff_code: str | None) -> str:
+    """Return who decided on a case system's own screen: `case:<source>`, and its staff code where it told one."""
+    system = f"case:{short(source, CASE_SOURCE_CHARS)}"
+    code = short((staff_code or "").strip(), CASE_BY_CHARS)
+    return f"{system}:{code}" if code else system
+
+
 def decide(incident: Incident, given: Verdict, now: datetime) -> Change | None:
     """Return what the decision changes; None where it repeats the one that stands.
 
     Raises:
         DecisionConflict: somebody decided since the revision that was seen.
+        UnknownRevision: the incident never had the revision that was seen.
         IllegalDecision: another decision stands, and no reason is given for changing it.
     """
-    alert = incident.alert
+    alert, seen = incident.alert, given.seen_revision
     standing = alert.decided
+    if seen is not None and not 1 <= seen <= alert.revision:
+        raise UnknownRevision(seen, alert.revision)
     if standing is not None:
-        if given.seen_revision is not None and incident.decided_revision > given.seen_revision:
+        if seen is not None and incident.decided_revision > seen:
             raise DecisionConflict(standing.by, standing.at, standing.decision.value, alert.revision)
         if (given.decision, given.reason) == (standing.decision, standing.reason):
             return None

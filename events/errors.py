@@ -7,8 +7,10 @@ GridwatchError
     ├── QueueError              the case queue does not answer; retry later
     ├── UnknownIncident         no incident has this id
     ├── DecisionConflict        somebody decided since the revision that was seen (by, at)
+    ├── UnknownRevision         a decision names a revision that the incident never had (seen, revision)
     ├── IllegalDecision         this decision is not allowed (reason missing, unknown word)
     ├── EvidenceError           a still or clip cannot be stored or found
+    │   └── EvidenceFull        the cap or the disk leaves no room for it
     ├── MarkConflict            the queue's mark and this journal contradict each other (mark, expected)
     └── DecodeError             an entry of the reply stream is no reply; carries its raw fields
 """
@@ -54,12 +56,38 @@ class DecisionConflict(EventsError):  # noqa: N818
         super().__init__(f"{by} decided {decision!r} at {at.isoformat()}")
 
 
+class UnknownRevision(EventsError):  # noqa: N818
+    """A decision names a revision that the incident never had: whoever decides did not see this incident.
+
+    Args:
+        seen: the revision that was named.
+        revision: the incident's revision now.
+    """
+
+    def __init__(self, seen: int, revision: int) -> None:
+        self.seen, self.revision = seen, revision
+        super().__init__(f"there is no revision {seen}; the newest is {revision}")
+
+
 class IllegalDecision(EventsError):  # noqa: N818
     """This decision is not allowed; the message says why and what is."""
 
 
 class EvidenceError(EventsError):
     """A still or clip cannot be stored or found."""
+
+
+class EvidenceFull(EvidenceError):  # noqa: N818
+    """The cap or the disk leaves no room for a still or clip.
+
+    Args:
+        problem: which of them, in one phrase.
+        size: how many bytes were to be stored.
+    """
+
+    def __init__(self, problem: str, size: int) -> None:
+        self.size = size
+        super().__init__(problem)
 
 
 class MarkConflict(EventsError):  # noqa: N818

@@ -2,7 +2,8 @@
 """Stills and clips, each stored under the SHA-256 of its bytes. Decides nothing about who may see them.
 
 Of a still there are two: the clean one stays inside, the masked one may leave. Masking blurs every box of a person and
-draws the boxes of the evidence. That reduces exposure; it is not promised to be complete.
+draws the boxes of the evidence. That reduces exposure; it is not promised to be complete. The suffix tells the two
+apart on disk, so that who asks for a masked one by its hash never gets a clean one.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import re
 import shutil
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from events.alerts import StillRef
-from events.errors import EvidenceError
+from events.errors import EvidenceError, EvidenceFull
 from gridwatch.core.finding import Box
 from gridwatch.core.frame import Frame
 
@@ -34,17 +36,19 @@ _CELLS = 6  # a blurred person is this many colours across
 _VEIL_SHARE = 1 / 120  # of the picture's width: the blur's radius where people are too many to have boxes
 _LINE_BGR = (0, 140, 255)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SUFFIXES = (".jpg", ".mp4")
+CLEAN, MASKED, CLIP = SUFFIXES = (".jpg", ".masked.jpg", ".mp4")
+_NEWEST = 64  # files put last: the rows that name them may not be written yet
 
 Picture = NDArray[np.uint8]
 
 
 class EvidenceStore:
-    """A folder of evidence with a cap. Full means refused, with `EvidenceError`: a record must never wait for it."""
+    """A folder of evidence with a cap. Full means refused, with `EvidenceFull`: a record must never wait for it."""
 
     def __init__(self, folder: Path, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._folder, self._max_bytes = folder, max_bytes
         self._used_bytes: int | None = None  # counted at the first write
+        self._newest: deque[str] = deque(maxlen=_NEWEST)
         self._lock = threading.Lock()
 
     def put_still(
@@ -76,7 +80,7 @@ class EvidenceStore:
             pictures = _jpeg(clean), _jpeg(mask(clean, people, boxes, veil=veil))
         except cv2.error as error:
             raise EvidenceError(f"the picture cannot be worked on: {error}") from error
-        sha256, masked_sha256 = (self._put(content, ".jpg") for content in pictures)
+        sha256, masked_sha256 = self._put((pictures[0], CLEAN), (pictures[1], MASKED))
         return StillRef(sha256, masked_sha256, captured_at, width, height)
 
     def put_clip(self, mp4: bytes) -> str:
@@ -85,45 +89,87 @@ class EvidenceStore:
         Raises:
             EvidenceError: it cannot be stored.
         """
-        return self._put(mp4, ".mp4")
+        return self._put((mp4, CLIP))[0]
 
     def path(self, sha256: str, suffix: str) -> Path:
-        """Return the file that a hash names; `suffix` is .jpg or .mp4.
+        """Return the file that a hash names; `suffix` is `CLEAN`, `MASKED` or `CLIP`.
 
         Raises:
             EvidenceError: there is none.
         """
-        if not _SHA256.fullmatch(sha256) or suffix not in _SUFFIXES:
-            raise EvidenceError("evidence is named by a SHA-256 in hexadecimal and ends in .jpg or .mp4")
+        if not _SHA256.fullmatch(sha256) or suffix not in SUFFIXES:
+            raise EvidenceError(
+                f"evidence is named by a SHA-256 in hexadecimal and ends in {', '.join(SUFFIXES)}"
+            )
         path = self._place(sha256, suffix)
         if not path.is_file():
             raise EvidenceError(f"no evidence {sha256}{suffix}")
         return path
 
+    @property
+    def max_bytes(self) -> int:
+        """The cap."""
+        return self._max_bytes
+
+    def has(self, sha256: str) -> bool:
+        """Tell whether any file of a hash is there."""
+        return any(self._place(sha256, suffix).is_file() for suffix in SUFFIXES)
+
+    def discard(self, sha256: str) -> int:
+        """Delete the files of a hash, unless it was put only just now; return the bytes that became free.
+
+        Raises:
+            EvidenceError: they cannot be deleted.
+        """
+        freed = 0
+        with self._lock:
+            if sha256 in self._newest:
+                return 0
+            for path in (self._place(sha256, suffix) for suffix in SUFFIXES):
+                try:
+                    size = path.stat().st_size
+                    path.unlink()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise EvidenceError(f"evidence cannot be deleted: {error.strerror}") from error
+                freed += size
+            if self._used_bytes is not None:
+                self._used_bytes -= freed
+        return freed
+
     def _place(self, sha256: str, suffix: str) -> Path:
         return self._folder / sha256[:2] / (sha256 + suffix)
 
-    def _put(self, content: bytes, suffix: str) -> str:
-        sha256 = hashlib.sha256(content).hexdigest()
-        path = self._place(sha256, suffix)
+    def _put(self, *files: tuple[bytes, str]) -> list[str]:
+        """Store contents under their suffixes, all of them or, where there is no room, none; return the hashes."""
+        hashes = [hashlib.sha256(content).hexdigest() for content, _ in files]
+        places = [self._place(sha256, suffix) for sha256, (_, suffix) in zip(hashes, files, strict=True)]
         try:
             with self._lock:
-                if not path.is_file():
-                    self._make_room(len(content))
+                self._newest.extend(hashes)
+                missing = [
+                    (path, content)
+                    for path, (content, _) in zip(places, files, strict=True)
+                    if not path.is_file()
+                ]
+                if missing:
+                    self._need(sum(len(content) for _, content in missing))
+                for path, content in missing:
                     _write_durably(path, content)
                     self._used_bytes = (self._used_bytes or 0) + len(content)
         except OSError as error:
             raise EvidenceError(f"evidence cannot be written: {error.strerror}") from error
-        return sha256
+        return hashes
 
-    def _make_room(self, size: int) -> None:
+    def _need(self, size: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._used_bytes is None:
             self._used_bytes = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
         if self._used_bytes + size > self._max_bytes:
-            raise EvidenceError(f"the evidence folder has reached its cap of {self._max_bytes} bytes")
+            raise EvidenceFull(f"the evidence folder has reached its cap of {self._max_bytes} bytes", size)
         if shutil.disk_usage(self._folder).free - size < KEPT_FREE_BYTES:
-            raise EvidenceError("the disk is nearly full; what is left is kept for records")
+            raise EvidenceFull("the disk is nearly full; what is left is kept for records", size)
 
 
 def mask(picture: Picture, persons: Sequence[Box], boxes: Sequence[Box], *, veil: bool = False) -> Picture:

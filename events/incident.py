@@ -19,7 +19,8 @@ STILLS_MAX = 3
 class CaseFile:
     """What the case system said last, beside the state that the alert shows.
 
-    `revision` is the highest `case_revision` of the case `alert.case_id`.
+    `revision` is the highest `case_revision` of the case `alert.case_id`. The unit is the one that leads; those that
+    help stand in the rows of their answers.
     """
 
     revision: int = 0

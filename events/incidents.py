@@ -6,15 +6,17 @@ then. Nothing is confirmed here by itself. Safe for several threads.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from events import decisions, joining
 from events.alerts import Activity, Alert, ClipRef, Decision, DismissReason, StillRef
 from events.answers import Answers
 from events.claims import Claims
-from events.errors import DecodeError, EvidenceError, UnknownIncident
+from events.errors import DecodeError, EvidenceFull, UnknownIncident
 from events.evidence import EvidenceStore
+from events.expendable import Expendable
 from events.grids import Grids
 from events.incident import STILLS_MAX, Incident
 from events.joining import Change, Join
@@ -26,7 +28,6 @@ from events.stores.sql import Store
 from events.stores.writing import Writer
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import Clock
-from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Box, Finding
 from gridwatch.core.frame import Frame
 from gridwatch.core.zone import Kind
@@ -34,6 +35,7 @@ from gridwatch.core.zone import Kind
 __all__ = ["IncidentBook", "Policy", "Push"]
 
 MACHINE = "machine"
+T = TypeVar("T")
 
 
 class IncidentBook:
@@ -59,8 +61,9 @@ class IncidentBook:
         policy: Policy,
     ) -> None:
         self._store, self._clock, self._evidence = store, clock, evidence
+        self._expendable = None if evidence is None else Expendable(store, evidence, clock)
         self._opener = Opener(places, grids, policy, keeps_evidence=evidence is not None)
-        self._recording = Recording(policy, store.epoch)
+        self._recording, self._run_mode = Recording(policy, store.epoch), policy.run_mode
         self._answers = Answers(self._recording, clock)
         self._claims = Claims()
         self._lock = threading.RLock()
@@ -120,8 +123,10 @@ class IncidentBook:
         with self._lock, self._store.write() as tx:
             return self._lose(tx, camera_id, reason)
 
-    def settle(self, camera_id: str) -> int:
-        """End a camera's unseen incidents that no finding claimed: it has seen long enough. Return how many.
+    def settle(self, camera_id: str, kind: Kind) -> int:
+        """End a camera's unseen incidents of one kind that no finding claimed: it has seen long enough. Return how many.
+
+        How long is enough depends on the kind: a detector that needs minutes to claim again must be given them.
 
         Raises:
             StoreError: the database does not answer.
@@ -129,7 +134,9 @@ class IncidentBook:
         now = self._clock.now()
         with self._lock, self._store.write() as tx:
             left = [
-                one for one in tx.of_camera(camera_id, Activity.UNSEEN) if not self._claims.held(one.alert.id)
+                one
+                for one in tx.of_camera(camera_id, Activity.UNSEEN)
+                if one.alert.kind is kind and not self._claims.held(one.alert.id)
             ]
             for incident in left:
                 change = joining.ends(incident, now, now)
@@ -159,6 +166,7 @@ class IncidentBook:
         Raises:
             UnknownIncident: there is none with this id.
             DecisionConflict: somebody decided since `seen_revision`.
+            UnknownRevision: there is no such revision (yet).
             IllegalDecision: this decision is not allowed.
             StoreError: the database does not answer.
         """
@@ -197,12 +205,10 @@ class IncidentBook:
             UnknownIncident: there is none with this id.
             StoreError: the database does not answer.
         """
-        clip = ClipRef("none")
-        if mp4 is not None and self._evidence is not None:
-            try:
-                clip = ClipRef("ready", self._evidence.put_clip(mp4))
-            except EvidenceError:
-                self.refused_evidence += 1
+        sha256 = None
+        if mp4 is not None and (evidence := self._evidence) is not None:
+            sha256 = self._stored(lambda: evidence.put_clip(mp4))
+        clip = ClipRef("none") if sha256 is None else ClipRef("ready", sha256)
         with self._lock, self._store.write() as tx:
             self._attach(tx, _known(tx, incident_id), clip)
 
@@ -211,7 +217,7 @@ class IncidentBook:
         incident = tx.incident(holding) if holding else None
         claimed = incident is not None and incident.alert.activity is not Activity.ENDED
         if not claimed:
-            incident = tx.latest(finding.camera_id, finding.kind, finding.subtype)
+            incident = tx.latest(finding.camera_id, finding.kind, finding.subtype, self._run_mode)
         others = incident is not None and self._claims.held(incident.alert.id, but_not=finding.finding_id)
         join = joining.joins(finding, incident, claimed=claimed, held_by_others=others)
         return None if join is Join.NEW else incident, join
@@ -229,12 +235,24 @@ class IncidentBook:
         return joining.goes_on(incident, finding, place, now)
 
     def _still(self, finding: Finding, frame: Frame | None, persons: tuple[Box, ...]) -> StillRef | None:
-        if frame is None or self._evidence is None or not self._wants_still(finding):
+        evidence = self._evidence
+        if frame is None or evidence is None or not self._wants_still(finding):
             return None
         veil = finding.kind is Kind.CROWD  # the counter sees people who have no boxes
+        return self._stored(lambda: evidence.put_still(frame, finding.boxes, finding.at, persons, veil=veil))
+
+    def _stored(self, put: Callable[[], T]) -> T | None:
+        """Store evidence, once more after what is expendable made room; None, and counted, where it is refused."""
         try:
-            return self._evidence.put_still(frame, finding.boxes, finding.at, persons, veil=veil)
-        except GridwatchError:  # the picture may fail in its decoder too; the record must not
+            try:
+                return put()
+            except EvidenceFull as full:
+                with self._lock:
+                    room = self._expendable is not None and self._expendable.free(full.size)
+                if not room:
+                    raise
+                return put()
+        except Exception:  # noqa: BLE001  the picture may fail in its decoder or for want of memory; the record must not
             self.refused_evidence += 1
             return None
 

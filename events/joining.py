@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """To which incident a finding belongs, and what that changes. Pure: no store, no clock, no lock.
 
-A new finding joins the incident of the same camera, kind and subtype whose activity has not ended, whatever its decision;
+A new finding joins the incident of the same camera, kind, subtype and run mode whose activity has not ended, whatever its decision;
 within ten minutes after the end it reopens that one; later, and always after the case was closed, it makes a new one.
 """
 
@@ -13,8 +13,9 @@ from enum import StrEnum
 
 from events.alerts import Activity, Alert, CaseState
 from events.categories import category_of, due_of, lane_of, severity_of, text_of
-from events.compose import clean_facts
+from events.compose import clean_facts, short
 from events.incident import Incident
+from events.report import NAME_CHARS
 from gridwatch.core.finding import Box, Fact, Finding, Stage
 
 REOPENS_WITHIN = timedelta(minutes=10)
@@ -53,7 +54,8 @@ def joins(finding: Finding, incident: Incident | None, *, claimed: bool, held_by
 
     Args:
         finding: the claim.
-        incident: the one it holds, else the joinable or latest one of its camera, kind and subtype; None if none.
+        incident: the one it holds, else the joinable or latest one of its camera, kind, subtype and run mode; None if
+            none.
         claimed: the finding holds `incident` already.
         held_by_others: other findings hold it too.
     """
@@ -79,12 +81,11 @@ def goes_on(incident: Incident, finding: Finding, place: str, now: datetime) -> 
     if alert.activity is Activity.UNSEEN:
         seen = replace(live, alert=replace(live.alert, activity=Activity.ONGOING), activity_at=now)
         return Change("seen", revised(seen, now))
-    if live.alert.severity != alert.severity:
+    if live.alert.severity != alert.severity or live.zones != incident.zones:
         return Change("updated", revised(live, now))
     if now - incident.revised_at >= REVISES_AFTER and facts_of(live) != dict(incident.revised_facts):
         return Change("updated", revised(live, now))
-    # A second zone is noted at once: a finding of it may come only once.
-    if finding.at - alert.last_seen_at >= LIVE_EVERY or live.zones != incident.zones:
+    if finding.at - alert.last_seen_at >= LIVE_EVERY:
         return Change(None, live)
     return None
 
@@ -116,30 +117,37 @@ def revised(incident: Incident, now: datetime) -> Incident:
 
 
 def brought_up_to_date(incident: Incident, finding: Finding, place: str) -> Incident:
-    """Return the incident with what `finding` says now; no revision by itself."""
+    """Return the incident with what `finding` says now, of its own zone; no revision by itself."""
     alert = incident.alert
     category = category_of(alert.kind, alert.subtype)
     facts = clean_facts(finding.facts)
     severity = severity_of(category, place, facts, alert.severity)
     confirmed_at = _confirmed_at(alert)
-    zones = incident.zones
+    zones, zone_name = incident.zones, short(finding.zone_name, NAME_CHARS)
     if finding.zone_id not in zones and len(zones) < ZONES_MAX:
         zones = (*zones, finding.zone_id)
     alert = replace(
         alert,
+        zone_id=finding.zone_id,
+        zone_name=zone_name,
         severity=severity,
         lane=lane_of(category, place, severity),
         facts=facts,
         confidence=share(finding.confidence),
         last_seen_at=max(alert.last_seen_at, finding.at),
-        text=text_of(category, alert.camera_name, alert.zone_name, facts),
+        text=text_of(category, alert.camera_name, zone_name, facts),
         due=due_of(severity, alert.opened_at, confirmed_at),
     )
     return replace(incident, alert=alert, zones=zones)
 
 
 def with_facts(incident: Incident, finding: Finding) -> Incident:
-    """Return the incident with the facts of `finding`, which saw nothing any more; nothing else of it is taken."""
+    """Return the incident with the facts of `finding`, which saw nothing any more; nothing else of it is taken.
+
+    An end in another zone than the one shown changes nothing: text, zone and facts stay of one finding.
+    """
+    if finding.zone_id != incident.alert.zone_id:
+        return incident
     return replace(incident, alert=replace(incident.alert, facts=clean_facts(finding.facts)))
 
 

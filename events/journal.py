@@ -48,6 +48,11 @@ def canonical(value: Any) -> bytes:
     return rfc8785.dumps(value)
 
 
+def storable(text: str) -> str:
+    """Return `text` as every database and RFC 8785 can carry it: lone surrogates and NUL become visible escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical bytes of a JSON value, hexadecimal."""
     return hashlib.sha256(canonical(value)).hexdigest()

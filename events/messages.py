@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from events.alerts import CaseState, DismissReason
+from events.alerts import DISMISS_SYNONYMS, CaseState, DismissReason
 from events.errors import DecodeError
-from events.journal import Row
+from events.journal import Row, storable
 from events.policy import Policy, Push
 from events.report import Report
 from events.times import local_text, parse_rfc3339
@@ -119,7 +119,10 @@ class DecisionData(_Border):
 
     incident_id: str = Field(min_length=1, max_length=64)
     decision: str = Field(description="confirmed or dismissed")
-    reason: str | None = Field(default=None, description="of dismissed: " + ", ".join(DismissReason))
+    reason: str | None = Field(
+        default=None,
+        description=f"of dismissed: {', '.join(DismissReason)}, or {', '.join(DISMISS_SYNONYMS)}",
+    )
     note: str | None = None
     by: str | None = Field(default=None, description="pseudonymous staff code")
     at: str | None = Field(default=None, description="RFC 3339")
@@ -133,7 +136,7 @@ class CaseReply:
         state: what happened to the case; None for a decision, and for a word that is not known here.
         word: the same as it came.
         at: when, UTC; None where it is missing or unreadable.
-        raw: the entry's fields as they came.
+        raw: the entry's fields as they came; every other text is cleaned so that it can be recorded.
     """
 
     id: str
@@ -153,23 +156,24 @@ class CaseReply:
         Raises:
             DecodeError: it is no reply; carries the fields.
         """
-        kind = fields.get("type", "")
+        text = {name: storable(value) for name, value in fields.items()}
+        kind = text.get("type", "")
         if kind != DECISION_TYPE and not kind.startswith(CASE_PREFIX):
             raise DecodeError(f"type {kind[:100]!r} is no reply", fields)
         data = _data(fields, DecisionData if kind == DECISION_TYPE else ReplyData)
-        subject = fields.get("subject") or data.incident_id
+        subject = text.get("subject") or data.incident_id
         if subject != data.incident_id:
             raise DecodeError("subject and data name different incidents", fields)
         word = kind.removeprefix(CASE_PREFIX).removesuffix(VERSION_SUFFIX)
         known = kind.endswith(VERSION_SUFFIX) and word in set(CaseState) - {CaseState.NONE}
         return cls(
-            id=fields.get("id") or "sha256:" + hashlib.sha256(fields.get("data", "").encode()).hexdigest(),
-            source=fields.get("source") or "unknown",
+            id=text.get("id") or "sha256:" + hashlib.sha256(text.get("data", "").encode()).hexdigest(),
+            source=text.get("source") or "unknown",
             type=kind,
             incident_id=subject,
             word=word,
             state=CaseState(word) if known else None,
-            at=_time(data.at or fields.get("time")),
+            at=_time(data.at or text.get("time")),
             data=data,
             raw=dict(fields),
         )
@@ -183,13 +187,23 @@ def _data(fields: Mapping[str, str], shape: type[ReplyData] | type[DecisionData]
         document: Any = json.loads(text)
         if isinstance(document, dict):
             document.setdefault("incident_id", fields.get("subject"))
-        return shape.model_validate(document)
+        return shape.model_validate(_storable(document))
     except (ValueError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
         problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not JSON"
         raise DecodeError(f"data cannot be read: {problem}", fields) from error
 
 
+def _storable(value: Any) -> Any:
+    """Clean every text of a JSON value: an escape in it may stand for what no text can hold (a lone surrogate)."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(name): _storable(inner) for name, inner in value.items()}
+    return [_storable(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _time(text: str | None) -> datetime | None:
+    """Return the time; None where it is missing, unreadable, or out of any sane range. The raw fields keep its text."""
     try:
         return parse_rfc3339(text) if text else None
     except ValueError:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import ColumnElement
+
 from events.alerts import Alert, AlertFilter, AlertPage
 from events.errors import UnknownIncident
 from events.journal import Row
@@ -68,21 +70,27 @@ class AlertReader:
         return incident.alert
 
     def timeline(self, incident_id: str) -> Sequence[Row]:
-        """Return the rows of one incident, oldest first, at most 5,000.
+        """Return the rows of one incident, oldest first: the newest 5,000.
 
         Raises:
             UnknownIncident: nothing was ever recorded under this id.
         """
-        with self._store.read() as connection:
-            found = queries.rows(connection, JOURNAL.c.incident_id == incident_id, ROWS_MAX)
+        found = self.newest_rows(incident_id, ROWS_MAX)
         if not found:
             raise UnknownIncident(incident_id)
         return found
 
+    def newest_rows(self, incident_id: str, limit: int) -> Sequence[Row]:
+        """Return the newest rows of one incident, at most `limit`, oldest first."""
+        return self._rows(JOURNAL.c.incident_id == incident_id, limit, newest=True)
+
+    def rows_of(self, incident_id: str, seq: int, limit: int) -> Sequence[Row]:
+        """Return at most `limit` rows of one incident after row `seq`, in order."""
+        return self._rows((JOURNAL.c.incident_id == incident_id) & (JOURNAL.c.seq > seq), limit)
+
     def rows_after(self, seq: int, limit: int) -> Sequence[Row]:
         """Return at most `limit` rows of the journal after `seq`, in order."""
-        with self._store.read() as connection:
-            return queries.rows(connection, JOURNAL.c.seq > seq, max(1, min(ROWS_MAX, limit)))
+        return self._rows(JOURNAL.c.seq > seq, limit)
 
     def last_seq(self) -> int:
         """Return the number of the newest row, 0 in an empty journal."""
@@ -98,13 +106,11 @@ class AlertReader:
     def messages_after(self, seq: int, limit: int) -> Sequence[CaseMessage]:
         """Return at most `limit` messages recorded after row `seq`, in order."""
         due = (JOURNAL.c.seq > seq) & JOURNAL.c.message_id.is_not(None) & JOURNAL.c.payload.is_not(None)
-        with self._store.read() as connection:
-            return [message_of(row) for row in queries.rows(connection, due, max(1, min(ROWS_MAX, limit)))]
+        return [message_of(row) for row in self._rows(due, limit)]
 
     def is_message(self, seq: int) -> bool:
         """Tell whether row `seq` is there and was due as a message."""
-        with self._store.read() as connection:
-            found = queries.rows(connection, JOURNAL.c.seq == seq, 1)
+        found = self._rows(JOURNAL.c.seq == seq, 1)
         return bool(found) and found[0].message_id is not None
 
     def newest_message(self) -> CaseMessage | None:
@@ -118,6 +124,10 @@ class AlertReader:
         with self._store.read() as connection:
             count, oldest = queries.waiting_messages(connection, seq)
         return count, None if oldest is None else parse_utc(oldest)
+
+    def _rows(self, condition: ColumnElement[bool], limit: int, *, newest: bool = False) -> Sequence[Row]:
+        with self._store.read() as connection:
+            return queries.rows(connection, condition, max(1, min(ROWS_MAX, limit)), newest=newest)
 
 
 def _cursor(alert: Alert) -> str:

@@ -2,7 +2,8 @@
 """Carries messages from the journal to the case queue: each once, in order, whatever dies in between.
 
 Remembers nothing that matters: where to go on stands in the queue's mark, and every append compares it. So a relay may
-die anywhere and several may run.
+die anywhere and several may run. Messages leave in journal order, so what one source's mark names, and everything before
+it, is in the queue: that carries the relay past the messages of a source that was renamed since.
 """
 
 import contextlib
@@ -47,7 +48,8 @@ class Relay:
         self._reader, self._queue, self._clock = reader, queue, clock
         self._at: int | None = None  # row up to which the queue has everything; None: ask the mark
         self._asked_mono_s = 0.0
-        self._source = ""  # whose mark `_at` is
+        self._source = ""  # of the message walked last
+        self._last = FIRST_SEQ  # where the mark of `_source` stands
         self._known = FIRST_SEQ  # the same as `_at` when it was last known
         self._waiting: tuple[int, datetime | None] = (0, None)
         self._random = random.Random()  # noqa: S311  spreads retries; no secret
@@ -66,9 +68,9 @@ class Relay:
             sent = 0
             for _ in range(ROUNDS):
                 at = self._place()
-                appended, healed = self._send(self._reader.messages_after(at, PAGE))
+                appended, corrected = self._send(self._reader.messages_after(at, PAGE))
                 sent += appended
-                if not healed:
+                if not corrected:
                     break
             return sent
         except (QueueError, StoreError, MarkConflict):
@@ -117,11 +119,13 @@ class Relay:
         return self._at
 
     def _find_mark(self) -> int:
-        newest = self._reader.newest_message()
-        if newest is None:
-            return FIRST_SEQ
-        self._source = newest.source
-        return self._seq_of(self._queue.mark(newest.source))
+        """Ask the mark of the source walked last; another's says nothing of a loss, for it may never have been there."""
+        if not self._source:
+            newest = self._reader.newest_message()
+            if newest is None:
+                return FIRST_SEQ
+            self._source = newest.source
+        return self._seq_of(self._queue.mark(self._source))
 
     def _seq_of(self, mark: Mark | None) -> int:
         """Return where a mark stands in this journal; raise what contradicts it."""
@@ -142,32 +146,32 @@ class Relay:
         return mark.seq
 
     def _go_on_from(self, seq: int) -> None:
-        self._at = self._known = seq
+        """Go on after row `seq`, where the mark of `_source` stands."""
+        self._at = self._known = self._last = seq
 
     def _send(self, messages: Sequence[CaseMessage]) -> tuple[int, bool]:
         """Append in order; return how many, and whether the place to go on from was corrected."""
         appended = 0
         for message in messages:
             result = self._queue.append(message, self._expected(message))
-            if result.outcome is Outcome.APPENDED:
-                appended += 1
-            elif result.outcome is Outcome.THERE:
-                self._seq_of(result.mark)
-            else:
-                self._heal(message, result)
+            if result.outcome is not Outcome.APPENDED:
+                self._correct(message, result)
                 return appended, True
+            appended += 1
             self._go_on_from(message.journalseq)
         return appended, False
 
     def _expected(self, message: CaseMessage) -> Mark:
-        seq = self._at or FIRST_SEQ
         if message.source != self._source:  # the source was renamed in the configuration: another mark
             self._source = message.source
-            seq = self._seq_of(self._queue.mark(message.source))
-        return Mark(self._reader.epoch, seq)
+            self._last = self._seq_of(self._queue.mark(message.source))
+        return Mark(self._reader.epoch, self._last)
 
-    def _heal(self, message: CaseMessage, result: AppendResult) -> None:
-        if result.outcome is Outcome.BEHIND:
+    def _correct(self, message: CaseMessage, result: AppendResult) -> None:
+        """Move to where the queue says that it stands."""
+        if result.outcome is Outcome.THERE:  # and with it everything up to the mark
+            self._go_on_from(self._seq_of(result.mark))
+        elif result.outcome is Outcome.BEHIND:
             log.warning("queue_behind", mark=str(result.mark), wanted=message.id)
             self._go_on_from(self._seq_of(result.mark))
         elif result.outcome is Outcome.ABSENT:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from events.errors import DecodeError
+from events.errors import DecodeError, QueueError, StoreError
 from events.messages import CaseReply
 from events.queues.port import CaseQueue, ReplyEntry
 from gridwatch.core.redact import redact
@@ -88,13 +88,20 @@ class ReplyReader:
         return self._queue.read_replies(PAGE, self._wait_s)
 
     def _take(self, entry: ReplyEntry) -> None:
-        if not entry.fields:  # trimmed from the stream before it was acknowledged: nothing is left to record
-            outcome = "gone"
-        else:
-            try:
-                outcome = self._book.answer(CaseReply.parse(entry.fields))
-            except DecodeError as error:
-                outcome = self._book.keep_unreadable(error, entry.entry_id)
+        # Trimmed from the stream before it was acknowledged: nothing is left to record.
+        outcome = self._outcome(entry) if entry.fields else "gone"
         self.taken[outcome] = self.taken.get(outcome, 0) + 1
         if outcome not in ("recorded", "duplicate"):
             log.warning("reply_kept_apart", outcome=outcome, entry=entry.entry_id)
+
+    def _outcome(self, entry: ReplyEntry) -> str:
+        try:
+            return self._book.answer(CaseReply.parse(entry.fields))
+        except (StoreError, QueueError):
+            raise
+        except DecodeError as error:
+            unread = error
+        except Exception as error:  # noqa: BLE001  whatever one entry does, it may not stop those behind it
+            log.error("reply_failed", entry=entry.entry_id, reason=redact(repr(error)))
+            unread = DecodeError(f"it cannot be taken: {type(error).__name__}", entry.fields)
+        return self._book.keep_unreadable(unread, entry.entry_id)

@@ -108,6 +108,9 @@ class Report(_Part):
     camera_name: str
     zone_id: str
     zone_name: str
+    zones: list[str] = Field(
+        default_factory=list, max_length=32, description="every zone_id so far; zone_id is the one described"
+    )
     division_code: str | None
     street_code: str | None
     community_code: str | None

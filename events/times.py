@@ -4,6 +4,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 CHINA = timezone(timedelta(hours=8))
+FIRST_AT, LAST_AT = datetime(2000, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)  # that others may name
 
 
 def utc_text(at: datetime) -> str:
@@ -25,9 +26,12 @@ def parse_rfc3339(text: str) -> datetime:
     """Return the UTC time of an RFC 3339 text.
 
     Raises:
-        ValueError: no such time, or one without an offset.
+        ValueError: no such time, one without an offset, or one outside 2000 to 2100: a time near the calendar's ends
+            cannot be written in every offset.
     """
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         raise ValueError(f"{text!r} has no UTC offset")
+    if not FIRST_AT <= at < LAST_AT:
+        raise ValueError(f"{text!r} is outside {FIRST_AT.year} to {LAST_AT.year - 1}")
     return at.astimezone(UTC)

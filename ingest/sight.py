@@ -11,6 +11,7 @@ from gridwatch.core.clock import Clock
 from gridwatch.core.look import Look
 
 _REMEMBERED = 9
+_RAREST_KEYS_S = 60.0  # cameras that save bits send a key frame every 10 to 20 s, hardly ever less
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,13 @@ class Sight:
         """Say that a picture of the time `at_mono_s` was decoded now."""
         with self._lock:
             self._judge()
-            if (
-                self._state is SightState.BLIND
-            ):  # the time without pictures is no key interval and nobody's silence
+            gap_s, blind = at_mono_s - self._key_mono_s, self._state is SightState.BLIND
+            if blind:  # the time without pictures is nobody's silence
                 self._answered_mono_s, self._unknown = self._clock.mono_s(), ""
-            elif at_mono_s > self._key_mono_s:
-                self._intervals.append(at_mono_s - self._key_mono_s)
+            # Nor is it a key interval, unless the stream ran on without a failure: then key frames are simply rare here.
+            rare = not self._trouble and gap_s <= _RAREST_KEYS_S
+            if gap_s > 0 and (rare or not blind):
+                self._intervals.append(gap_s)
             self._key_mono_s = at_mono_s
             self._decoded = self._clock.mono_s(), self._clock.now()
             self._trouble = ""

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from api.metrics import ApiMetrics
-from gridwatch.app.cameras import CameraFields, LocationFields, ZoneFields
+from gridwatch.app.cameras import CameraFields, CrowdFields, LocationFields, TrafficFields, ZoneFields
 from gridwatch.app.cli import app
-from gridwatch.app.live import Shard
+from gridwatch.app.live import Shard, ShardSpec
 from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.settings import (
     ApiSettings,
@@ -28,7 +28,7 @@ def test_every_configuration_field_is_described():
     """Each field of gridwatch.yaml and cameras.yaml stands in docs/cameras.md, and has a sentence in the code."""
     text = (DOCS / "cameras.md").read_text(encoding="utf-8")
     models: tuple[type[BaseModel], ...] = (
-        CameraFields, LocationFields, ZoneFields, Settings, QueueSettings, ApiSettings, ModelSettings, IngestSettings,
+        CameraFields, CrowdFields, LocationFields, TrafficFields, ZoneFields, Settings, QueueSettings, ApiSettings, ModelSettings, IngestSettings,
         EvidenceSettings,
     )  # fmt: skip
     missing = [
@@ -46,10 +46,14 @@ def test_every_metric_is_described():
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
     registry = CollectorRegistry()
     ApiMetrics(registry)
-    shard = Shard([], lambda *_: None, None, None, _Clock(), (0, 0))
+    shard = Shard([], lambda *_: None, _Book(), _Clock(), ShardSpec(0, 0))
     registry.register(PipelineCollector(shard, lambda: (0, 0.0)))
     names = {metric.name for metric in registry.collect()}
     assert [name for name in sorted(names) if name not in text] == []
+
+
+class _Book:
+    refused_evidence = 0
 
 
 class _Clock:
@@ -63,4 +67,6 @@ def test_every_command_is_described():
         path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")
     )
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    for group in app.registered_groups:
+        names += [f"{group.name} {command.name}" for command in group.typer_instance.registered_commands]
     assert [name for name in names if f"gridwatch {name}" not in texts] == []

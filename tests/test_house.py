@@ -77,6 +77,10 @@ def test_every_source_names_its_licence():
     """The first line of each Python file is the SPDX header."""
     header = "# SPDX-License-Identifier: AGPL-3.0-or-later"
     bare = [shown(path) for path in SOURCES if not path.read_text("utf-8").startswith(header + "\n")]
+    scripts = [*(ROOT / "scripts").iterdir(), ROOT / ".ci/run", ROOT / "docker/Dockerfile"]
+    bare += [
+        shown(path) for path in scripts if path.is_file() and header not in path.read_text("utf-8")[:200]
+    ]
     assert bare == []
     assert "GNU AFFERO GENERAL PUBLIC LICENSE" in (ROOT / "LICENSE").read_text("utf-8")
 
@@ -249,3 +253,5 @@ def test_locks_are_hashed():
         assert pins
         assert [line for line in pins if not re.match(r"[\w.\[\]-]+==\S+ .*\\$", line)] == []
         assert "\n".join(lines).count("--hash=sha256:") >= len(pins)
+    scenes = (ROOT / "requirements/scenes.lock").read_text("utf-8")
+    assert re.fullmatch(r"ultralytics==\S+ --hash=sha256:[0-9a-f]{64}\n", scenes)

@@ -25,7 +25,7 @@ def checkout(tmp_path) -> Path:
 
 def fake_python(folder: Path, *, fails_on: str) -> str:
     """Return a program that is this Python, except that it fails on code with these words in it."""
-    program = folder / "some-python"
+    program = folder / "some python"
     program.write_text(
         f'#!/bin/sh\ncase "$*" in *"{fails_on}"*) exit 1;; esac\nexec "{sys.executable}" "$@"\n'
     )
@@ -50,6 +50,14 @@ def test_an_unsupported_python_is_told_in_one_sentence(checkout, tmp_path, name)
     assert not (checkout / ".venv").exists()
 
 
+def test_no_python_at_all_is_told_in_one_sentence(checkout):
+    """A name that leads nowhere gives no shell noise."""
+    ended = run(checkout, "demo", "no-such-python")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "found none" in line
+
+
 @pytest.mark.parametrize("name", ["demo", "test"])
 def test_a_missing_venv_module_is_told_in_one_sentence(checkout, tmp_path, name):
     """Debian keeps it in a package of its own; the sentence names it."""
@@ -65,9 +73,36 @@ def test_a_half_made_environment_is_made_anew(checkout, tmp_path):
     broken.mkdir(parents=True)
     (broken / "python").write_text("#!/bin/sh\nexit 1\n")
     (broken / "python").chmod(0o755)
-    ended = run(checkout, "demo", fake_python(tmp_path, fails_on="ensurepip"))
-    assert "apt install python3-venv" in ended.stderr
+    ended = run(checkout, "demo", fake_python(tmp_path, fails_on="-m venv"))
+    assert "Making .venv with Python" in ended.stderr
     assert not broken.exists()
+
+
+def test_check_refuses_sources_of_ones_own():
+    """The proof is about its own scenes; nothing is silently ignored."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "gridwatch.app.demo", "--check", "gate=rtsp://127.0.0.1:1/x"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "leave out --check" in ended.stderr
+
+
+def test_a_clip_that_is_no_video_is_told_in_one_sentence(tmp_path):
+    """What the simulator says of it reaches the person who asked."""
+    clip = tmp_path / "bad.mp4"
+    clip.write_bytes(b"no video")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ended = subprocess.run(
+        [sys.executable, "-m", "gridwatch.app.demo", str(clip), "--port", str(port)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    shutil.rmtree(ROOT / "run" / f"demo-{port}", ignore_errors=True)
+    assert ended.returncode == 2
+    assert "bad.mp4" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_taken_port_is_told_in_one_sentence():

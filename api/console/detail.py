@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One alert as HTML: head and decisions, picture with boxes, facts, deadlines, timeline. Pure text, all escaped."""
+"""One alert as HTML: head and decisions, picture with boxes, facts, deadlines. Pure text, all escaped."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 from api.console.moments import clock_time, left
 from api.console.overview import state_chips
 from api.console.texts import Words
 from events.alerts import Alert, CaseState, Decision, DismissReason
-from events.journal import Row
 from gridwatch.core.finding import Box, Fact
 from gridwatch.core.zone import Kind
 
@@ -23,8 +21,6 @@ _DEADLINES: Final = ("review", "sign", "handle", "verify")
 _WAY: Final = (CaseState.SIGNED, CaseState.HANDLED, CaseState.VERIFIED, CaseState.CLOSED)
 _STEPS: Final = {"sign": CaseState.SIGNED, "handle": CaseState.HANDLED, "verify": CaseState.VERIFIED}
 _REASONS: Final = tuple(DismissReason)
-_TOLD_FIELDS: Final = frozenset({"severity", "case_id", "clip"})
-_CASE_TYPE: Final = "cn.gridwatch.case."
 
 
 def needs_119(alert: Alert) -> bool:
@@ -236,61 +232,3 @@ def _met(deadline: str, alert: Alert) -> bool:
         return alert.decided is not None
     steps = _WAY[_WAY.index(_STEPS[deadline]) :]
     return alert.case in steps
-
-
-def timeline_html(rows: Sequence[Row], now: datetime, words: Words) -> str:
-    """Return the alert's changes, newest first."""
-    if not rows:
-        return ""
-    items = "".join(_timeline_row(row, now, words) for row in reversed(rows))
-    return f'<section class="gw-card"><h2>{escape(words("detail.timeline"))}</h2><ol class="gw-timeline">{items}</ol></section>'
-
-
-def _timeline_row(row: Row, now: datetime, words: Words) -> str:
-    kind, _, name = row.actor.partition(":")
-    who = words.of("actor", kind) + (f" {name}" if name else "")
-    return (
-        f'<li class="gw-row-kind-{escape(row.kind)}"><time>{clock_time(row.at, now)}</time>'
-        f"<div><b>{escape(_happened(row, words))}</b> <span>{escape(_said(row.payload, words))}</span></div>"
-        f'<small title="{escape(who)}">{escape(who)} · r{row.revision}</small></li>'
-    )
-
-
-def _happened(row: Row, words: Words) -> str:
-    """Return what a row says happened; of an answer of the case system, the step itself."""
-    reply = (row.payload or {}).get("reply")
-    if row.kind != "case" or not isinstance(reply, dict):
-        return words.of("row", row.kind)
-    step = str(reply.get("type", "")).removeprefix(_CASE_TYPE).partition(".")[0]
-    return words.of("case", step) if step else words.of("row", row.kind)
-
-
-def _said(payload: Mapping[str, Any] | None, words: Words) -> str:
-    """Return what a row's payload says that a person wants to read; a payload of another form says nothing."""
-    if payload is None:
-        return ""
-    said = [text for change in payload.get("changes", ()) if (text := _changed(change, words))]
-    unit = _unit(payload.get("reply"))
-    said += [unit] if unit else []
-    if payload.get("reason"):
-        said.append(words.of("reason", str(payload["reason"])))
-    said += [str(payload[name]) for name in ("note", "flag", "problem") if payload.get(name)]
-    return " · ".join(said)
-
-
-def _changed(change: Mapping[str, Any], words: Words) -> str:
-    field, value = change.get("field"), change.get("to")
-    if field not in _TOLD_FIELDS or (change.get("from") is None and field != "case_id"):
-        return ""
-    return words.of(field, str(value)) if field != "case_id" else str(value)
-
-
-def _unit(reply: Any) -> str:
-    """Return the unit's name of an answer of the case system, if it names one."""
-    if not isinstance(reply, dict):
-        return ""
-    try:
-        data = json.loads(reply.get("data", "{}"))
-        return str(data["unit"]["name"])
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -32,7 +32,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The alerts shown: those that wait for an operator first, each part newest first."""
+    """The alerts shown: those that wait for an operator first, the most severe on top; each part newest first."""
 
     pending: tuple[Alert, ...]
     decided: tuple[Alert, ...]
@@ -47,10 +47,13 @@ class Listing:
 def head_html(sight: Sight, pending: int, words: Words) -> str:
     """Return the head line: what is seen, what is not, and how fresh it is."""
     mode = words.of("mode", sight.run_mode) if sight.run_mode != "actual" else ""
+    away = (
+        "" if sight.store_answers else f'<span class="gw-chip gw-bad">{escape(words("sight.store"))}</span>'
+    )
     return (
         f'<div class="gw-brand"><b>{escape(words("product"))}</b><span>{escape(words("subtitle"))}</span>'
         + (f'<em class="gw-mode">{escape(mode)}</em>' if mode else "")
-        + f'</div><div class="gw-sight" data-now="{sight.now.isoformat()}" data-pending="{pending}">{_proof(sight, words)}</div>'
+        + f'</div><div class="gw-sight" data-now="{sight.now.isoformat()}" data-pending="{pending}">{away}{_proof(sight, words)}</div>'
         + '<button class="gw-lang" data-do="language" aria-keyshortcuts="L">'
         + f"{escape(words('language'))} <kbd>L</kbd></button>"
     )
@@ -58,8 +61,6 @@ def head_html(sight: Sight, pending: int, words: Words) -> str:
 
 def _proof(sight: Sight, words: Words) -> str:
     coverage = sight.coverage
-    if not sight.store_answers:
-        return f'<span class="gw-chip gw-bad">{escape(words("sight.store"))}</span>'
     if coverage.seeing == 0:
         first = f'<span class="gw-chip gw-bad">{escape(words("sight.none"))}</span>'
     else:
@@ -88,14 +89,14 @@ def troubled_html(sight: Sight, words: Words) -> str:
     """Return the cameras that do not see, with the reason and since when."""
     return "".join(
         f'<div class="gw-trouble gw-is-{status.state.value}"><b>{escape(status.name or status.camera_id)}</b>'
-        f"<span>{escape(words.of('state', status.state.value))}{_reason(status)}</span>"
+        f"<span>{escape(words.of('state', status.state.value))}{_reason(status, words)}</span>"
         f"{since(status.since, sight.now, words)}</div>"
         for status in sight.troubled
     )
 
 
-def _reason(status: CameraStatus) -> str:
-    return f" · {escape(status.reason)}" if status.reason else ""
+def _reason(status: CameraStatus, words: Words) -> str:
+    return f" · {escape(words.phrase(status.reason))}" if status.reason else ""
 
 
 def list_html(listing: Listing, selected: str | None, sight: Sight, words: Words) -> str:
@@ -105,7 +106,8 @@ def list_html(listing: Listing, selected: str | None, sight: Sight, words: Words
     count = f"{len(listing.pending)}{'+' if listing.more_pending else ''}"
     parts = [f'<h2 class="gw-part gw-first">{escape(words("list.pending", count=count))}</h2>']
     if not listing.pending:
-        parts.append(f'<p class="gw-none">{escape(words("list.none_pending"))}</p>')
+        none = words("list.none_pending" if sight.store_answers else "list.unknown")
+        parts.append(f'<p class="gw-none">{escape(none)}</p>')
     parts.append(_rows(listing.pending, selected, sight.now, words))
     if listing.decided:
         parts.append(f'<h2 class="gw-part">{escape(words("list.decided"))}</h2>')
@@ -116,12 +118,15 @@ def list_html(listing: Listing, selected: str | None, sight: Sight, words: Words
 
 
 def _empty_html(sight: Sight, words: Words) -> str:
-    sees = sight.coverage.seeing > 0 and sight.store_answers
-    proof = words("list.empty_proof" if sees else "list.empty_blind")
+    proof = f'<div class="gw-sight">{_proof(sight, words)}</div>'
+    if not sight.store_answers:  # nothing was read: neither that there are no alerts nor why is known
+        return f'<div class="gw-empty gw-bad"><h2>{escape(words("list.unknown"))}</h2>{proof}</div>'
+    sees = sight.coverage.seeing > 0
+    meaning = words("list.empty_proof" if sees else "list.empty_blind")
     mood = "gw-good" if sees else "gw-bad"
     return (
         f'<div class="gw-empty {mood}"><h2>{escape(words("list.empty"))}</h2>'
-        f'<div class="gw-sight">{_proof(sight, words)}</div><p>{escape(proof)}</p></div>'
+        f"{proof}<p>{escape(meaning)}</p></div>"
     )
 
 

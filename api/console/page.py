@@ -3,7 +3,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,7 @@ import structlog
 from nicegui import background_tasks, context, run, ui
 from nicegui.events import GenericEventArguments, KeyEventArguments
 
-from api.console import detail, overview
+from api.console import detail, overview, timeline
 from api.console.detail import Asking
 from api.console.moments import clock_time
 from api.console.overview import Listing, Sight
@@ -22,7 +22,14 @@ from api.feed import JournalFeed, Listener
 from api.operations import Operations
 from api.services import Services
 from events.alerts import Alert, Decision, DismissReason
-from events.errors import DecisionConflict, EventsError, IllegalDecision, StoreError, UnknownIncident
+from events.errors import (
+    DecisionConflict,
+    EventsError,
+    IllegalDecision,
+    StoreError,
+    UnknownIncident,
+    UnknownRevision,
+)
 from gridwatch.core.redact import redact
 
 ASSETS: Final = Path(__file__).parent / "assets"
@@ -93,11 +100,16 @@ class ConsolePage:
         if self._listener is not None:
             self._listener.close()
 
-    async def refresh(self) -> None:
-        """Read everything again and show it; overlapping calls are put one after the other."""
+    async def refresh(self, changed: Collection[str] | None = None) -> None:
+        """Read the lists again and show them; overlapping calls are put one after the other.
+
+        Args:
+            changed: the incidents with new rows; the timeline is read again only if the shown one is among them.
+                None reads everything.
+        """
         async with self._busy:
             asked = self._chosen_id
-            snapshot = await run.io_bound(self._reader.read, asked, self._limit, self._snapshot)
+            snapshot = await run.io_bound(self._reader.read, asked, self._limit, self._snapshot, changed)
             if snapshot is None or self._closed or self._chosen_id != asked:
                 return  # gone, or the operator moved on meanwhile: that move's own refresh is waiting
             self._snapshot = snapshot
@@ -136,7 +148,7 @@ class ConsolePage:
         while not self._closed and (rows := await listener.take(_WAIT_S)) is not None:
             if rows:
                 await asyncio.sleep(_GATHER_S)  # one refresh for changes that come together
-                await self.refresh()
+                await self.refresh({row.incident_id for row in rows})
         self._closed = True
 
     async def _watch_sight(self) -> None:
@@ -161,7 +173,7 @@ class ConsolePage:
         _set(self._title, detail.title_html(chosen, now, words))
         _set(self._picture, detail.picture_html(chosen, now, words))
         _set(self._facts, detail.facts_html(chosen, now, words))
-        _set(self._timeline, detail.timeline_html(snapshot.rows, now, words))
+        _set(self._timeline, timeline.timeline_html(snapshot.rows, now, words, older=snapshot.older))
         _set(self._panel, detail.panel_html(self._asking, words))
 
     def _show_sight(self, sight: Sight, listing: Listing) -> None:
@@ -316,6 +328,8 @@ class ConsolePage:
             )
         if isinstance(error, IllegalDecision):
             return words("refused.illegal", why=str(error))
+        if isinstance(error, UnknownRevision):
+            return words("refused.unseen")
         return words("refused.gone" if isinstance(error, UnknownIncident) else "refused.store")
 
     def _tell(self, text: str, mood: str) -> None:

@@ -38,7 +38,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "与服务器的连接中断，以下内容不是最新",
             "connection lost: what you see is not current",
         ),
-        "sight.store": ("数据库无应答，列表不是最新", "the store does not answer: the list is not current"),
+        "sight.store": ("数据库无应答，列表不是最新", "store does not answer: list not current"),
         "state.seeing": ("正常", "seeing"),
         "state.degraded": ("降级", "degraded"),
         "state.blind": ("看不见", "blind"),
@@ -56,6 +56,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "list.empty_blind": (
             "没有摄像机看得见：空列表不代表平安。",
             "No camera is seeing: an empty list does not mean that all is well.",
+        ),
+        "list.unknown": (
+            "警情情况不明：数据库没有应答，列表不代表平安。",
+            "Alerts unknown: the store does not answer; this list does not mean that all is well.",
         ),
         "list.none_pending": ("没有待核警情", "nothing to review"),
         # kinds and words of the three fields
@@ -141,6 +145,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "reason.harmless": ("属实，无需处置", "true but harmless"),
         "reason.drill": ("演练", "drill"),
         "reason.duplicate": ("重复", "duplicate"),
+        "reason.restart": ("系统重启，现场待重新看见", "gridwatch restarted and has yet to look again"),
+        "reason.seen_again_without_it": (
+            "重新看见现场，已无该现象",
+            "the scene is in sight again, without it",
+        ),
         "done.confirmed": ("已确认", "confirmed"),
         "done.dismissed": ("已排除", "dismissed"),
         "refused.conflict": (
@@ -151,6 +160,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "refused.store": (
             "没有记录：数据库无应答，请再试",
             "not recorded: the store does not answer, try again",
+        ),
+        "refused.unseen": (
+            "没有记录：这条警情已不是所看到的，请先看再定",
+            "not recorded: this alert is not the one you saw, look again first",
         ),
         "refused.gone": ("这条警情已不存在", "this alert is gone"),
         # keys
@@ -170,8 +183,19 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "row.confirmed": ("确认属实", "confirmed"),
         "row.dismissed": ("排除", "dismissed"),
         "row.case": ("案件系统回复", "case system answered"),
+        "row.case_decision": ("案件系统认定：{decision}", "case system decided: {decision}"),
         "row.evidence": ("保存证据", "evidence stored"),
         "row.orphan": ("无主回复", "orphan reply"),
+        "timeline.older": ("更早的经过未列出", "older changes are not listed"),
+        "evidence.still": ("现场图片已存", "still stored"),
+        "evidence.clip": ("录像已就绪", "clip ready"),
+        # why an answer of the case system moved nothing
+        "flag.unknown": ("未采纳：回复类型未知", "not taken: unknown kind of answer"),
+        "flag.late": ("未采纳：回复已过时", "not taken: came late"),
+        "flag.illegal": ("未采纳：当前不允许这一步", "not taken: not allowed now"),
+        "flag.other_case": ("未采纳：属于另一案件", "not taken: of another case"),
+        "flag.conflict": ("未采纳：案件系统称消息有冲突", "not taken: case system reports a conflict"),
+        "flag.collision": ("未采纳：与先前的回复矛盾", "not taken: contradicts an earlier answer"),
         "actor.machine": ("系统", "system"),
         "actor.operator": ("操作员", "operator"),
         "actor.case": ("案件系统", "case system"),
@@ -216,6 +240,53 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "time.over": ("超时 {age}", "{age} overdue"),
     }
 )
+# What other rooms say in English phrases, and how it reads in Chinese; `{rest}` stands for any text, itself translated.
+PHRASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "not connected yet": "尚未连接",
+        "connecting": "正在连接",
+        "no picture could be decoded": "画面无法解码",
+        "the network does not answer": "分析网络没有应答",
+        "the address is no rtsp:// or rtsps:// URL": "地址不是 rtsp:// 或 rtsps://",
+        "the stream is not open": "视频流未打开",
+        "the stream ended": "视频流已结束",
+        "the stream brings no more pictures": "视频流不再送来画面",
+        "the stream broke off ({rest})": "视频流中断（{rest}）",
+        "the camera closed the stream": "摄像机关闭了视频流",
+        "the camera knows no such path": "摄像机上没有这个路径",
+        "the camera refuses to serve ({rest})": "摄像机拒绝服务（{rest}）",
+        "it answers PLAY and sends no picture": "摄像机应答了播放请求，但不送画面",
+        "it did not answer in time": "摄像机应答超时",
+        "user or password are refused": "用户名或密码被拒绝",
+        "what answers does not speak RTSP": "对方不是 RTSP 服务",
+        "nothing came for {rest} s": "已 {rest} 秒没有收到数据",
+        "no connection ({rest})": "无法连接（{rest}）",
+        "unexpected {rest}": "内部错误 {rest}",
+        "{rest} is not decoded here, only H.264 and H.265": "不支持 {rest} 编码，只支持 H.264 和 H.265",
+        "there is no video in the stream": "视频流里没有视频",
+        "a NAL unit is cut off": "数据单元（NAL）不完整",
+        "the decoder configuration is cut off": "解码配置不完整",
+        "a key frame without parameter sets": "关键帧缺少参数集",
+        "a key frame is incomplete": "关键帧不完整",
+        "a key frame cannot be decoded ({rest})": "关键帧无法解码（{rest}）",
+        "no picture came out of it": "解码没有得到画面",
+        "no answer from the network: {rest}": "分析网络没有给出结果：{rest}",
+        "the look failed ({rest})": "画面分析失败（{rest}）",
+        "a look could not be judged": "分析结果无法判定",
+        "the answer holds numbers that are not finite": "结果中有无效数值",
+        # the operating system's and FFmpeg's
+        "Connection refused": "连接被拒绝",
+        "Connection reset by peer": "连接被对方重置",
+        "Connection timed out": "连接超时",
+        "No route to host": "没有到主机的路由",
+        "Network is unreachable": "网络不可达",
+        "Input/output error": "输入输出错误",
+        "Invalid data found when processing input": "数据无效",
+        "End of file": "数据结束",
+        "Broken pipe": "连接已断开",
+    }
+)
+_REST: Final = "{rest}"
 _COLUMN: Final = MappingProxyType({Language.ZH: 0, Language.EN: 1})
 _WEIGHTED: Final = re.compile(r"^\s*([a-zA-Z]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([0-9.]{1,5}))?\s*$")
 
@@ -242,6 +313,21 @@ class Words:
         return {
             key.removeprefix(head): pair[self._column] for key, pair in TEXTS.items() if key.startswith(head)
         }
+
+    def phrase(self, said: str) -> str:
+        """Return what another room said in English, in this language where the phrase is known; else as it is."""
+        if self.language is Language.EN:
+            return said
+        if said in PHRASES:
+            return PHRASES[said]
+        for known, text in PHRASES.items():
+            head, place, tail = known.partition(_REST)
+            fits = (
+                place and len(said) > len(head) + len(tail) and said.startswith(head) and said.endswith(tail)
+            )
+            if fits:
+                return text.format(rest=self.phrase(said[len(head) : len(said) - len(tail)]))
+        return said
 
     def pick(self, texts: Mapping[str, str]) -> str:
         """Return this language's entry of an alert's own texts."""

@@ -48,7 +48,7 @@ def get_alert(alert_id: AlertId, operations: OperationsDep, response: Response) 
 def confirm_alert(
     alert_id: AlertId, body: ConfirmBody, seen: SeenRevision, operations: OperationsDep, response: Response
 ) -> AlertShape:
-    """Confirm; refused with 409 only if somebody decided since the revision in If-Match."""
+    """Confirm; 409 only if somebody decided since the revision in If-Match, 412 if there is no such revision."""
     return _tagged(operations.confirm(alert_id, by=OPERATOR, seen_revision=seen, note=body.note), response)
 
 
@@ -56,16 +56,26 @@ def confirm_alert(
 def dismiss_alert(
     alert_id: AlertId, body: DismissBody, seen: SeenRevision, operations: OperationsDep, response: Response
 ) -> AlertShape:
-    """Dismiss with a reason; refused with 409 only if somebody decided since the revision in If-Match."""
+    """Dismiss with a reason; 409 only if somebody decided since the revision in If-Match, 412 if there is no such revision."""
     alert = operations.dismiss(alert_id, by=OPERATOR, seen_revision=seen, reason=body.reason, note=body.note)
     return _tagged(alert, response)
 
 
 @router.get("/alerts/{alert_id}/timeline", summary="Every change of an alert")
-def get_timeline(alert_id: AlertId, operations: OperationsDep) -> RowsShape:
-    """Return the alert's rows of the journal, oldest first."""
-    rows = [RowShape.of(row) for row in operations.timeline(alert_id)]
-    return RowsShape(items=rows, next=None, coverage=_coverage(operations))
+def get_timeline(
+    alert_id: AlertId,
+    operations: OperationsDep,
+    cursor: Cursor = None,
+    limit: Limit = 200,
+    newest: Annotated[bool, Query(description="the last `limit` rows, instead of a page")] = False,
+) -> RowsShape:
+    """Return a page of the alert's rows of the journal, oldest first."""
+    if newest:
+        rows, following = operations.newest_rows(alert_id, limit), None
+    else:
+        rows, following = operations.timeline_page(alert_id, cursor, limit)
+    items = [RowShape.of(row) for row in rows]
+    return RowsShape(items=items, next=following, coverage=_coverage(operations))
 
 
 @router.get("/alerts/{alert_id}/still", summary="An alert's picture", response_class=FileResponse)

@@ -2,6 +2,7 @@
 """What is read of the store: incidents, journal rows and messages. What pages has a bound."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -23,14 +24,17 @@ def incident_by_id(connection: Connection, codec: IncidentCodec, incident_id: st
 
 
 def latest_incident(
-    connection: Connection, codec: IncidentCodec, camera_id: str, kind: Kind, subtype: str
+    connection: Connection, codec: IncidentCodec, camera_id: str, kind: Kind, subtype: str, run_mode: str
 ) -> Incident | None:
-    """Return the incident of this camera, kind and subtype that may be joined, else the one opened last, or None.
+    """Return the incident of this camera, kind, subtype and run mode that may be joined, else the one opened last, or None.
 
     Joinable is one whose activity has not ended and whose case is not closed.
     """
     here = and_(
-        INCIDENTS.c.camera_id == camera_id, INCIDENTS.c.kind == kind.value, INCIDENTS.c.subtype == subtype
+        INCIDENTS.c.camera_id == camera_id,
+        INCIDENTS.c.kind == kind.value,
+        INCIDENTS.c.subtype == subtype,
+        INCIDENTS.c.run_mode == run_mode,
     )
     newest = (
         select(INCIDENTS.c.state)
@@ -90,6 +94,12 @@ def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
+def states(connection: Connection, condition: ColumnElement[bool]) -> Iterator[str]:
+    """Yield the encoded incidents that meet `condition`, in the order of their opening, without holding them all."""
+    found = select(INCIDENTS.c.state).where(condition).order_by(INCIDENTS.c.opened_at)
+    yield from connection.execute(found.execution_options(yield_per=500)).scalars()
+
+
 def count_by(connection: Connection, name: str) -> dict[str, int]:
     """Count incidents by one of the columns kind, activity, decision, case_state."""
     column = INCIDENTS.c[name]
@@ -97,10 +107,13 @@ def count_by(connection: Connection, name: str) -> dict[str, int]:
     return {value: count for value, count in found}  # noqa: C416  rows are no pairs to the type checker
 
 
-def rows(connection: Connection, condition: ColumnElement[bool], limit: int) -> list[Row]:
-    """Return at most `limit` rows of the journal that meet `condition`, in order."""
-    found = select(JOURNAL).where(condition).order_by(JOURNAL.c.seq).limit(limit)
-    return [_row(values) for values in connection.execute(found).mappings()]
+def rows(
+    connection: Connection, condition: ColumnElement[bool], limit: int, *, newest: bool = False
+) -> list[Row]:
+    """Return at most `limit` rows of the journal that meet `condition`, in order: the first, or the newest, of them."""
+    order = JOURNAL.c.seq.desc() if newest else JOURNAL.c.seq
+    found = connection.execute(select(JOURNAL).where(condition).order_by(order).limit(limit)).mappings()
+    return [_row(values) for values in found][:: -1 if newest else 1]
 
 
 def newest_message_row(connection: Connection) -> Row | None:

@@ -40,6 +40,7 @@ INCIDENTS = Table(
     Column("kind", String(16), nullable=False),
     Column("subtype", String(32), nullable=False),
     Column("camera_id", String(128), nullable=False),
+    Column("run_mode", String(16), nullable=False, server_default="actual"),
     Column("activity", String(16), nullable=False),
     Column("decision", String(16), nullable=False),
     Column("case_state", String(16), nullable=False),

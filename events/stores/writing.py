@@ -80,6 +80,7 @@ class Writer:
             "kind": alert.kind.value,
             "subtype": alert.subtype,
             "camera_id": alert.camera_id,
+            "run_mode": alert.run_mode,
             "activity": alert.activity.value,
             "decision": alert.decision.value,
             "case_state": alert.case.value,
@@ -99,9 +100,9 @@ class Writer:
         """Return an incident, or None."""
         return incident_by_id(self._connection, self._codec, incident_id)
 
-    def latest(self, camera_id: str, kind: Kind, subtype: str) -> Incident | None:
-        """Return the incident of this camera, kind and subtype that was opened last, or None."""
-        return latest_incident(self._connection, self._codec, camera_id, kind, subtype)
+    def latest(self, camera_id: str, kind: Kind, subtype: str, run_mode: str) -> Incident | None:
+        """Return the incident of this place and run mode that may be joined, else the one opened last, or None."""
+        return latest_incident(self._connection, self._codec, camera_id, kind, subtype, run_mode)
 
     def of_camera(self, camera_id: str | None, activity: Activity) -> list[Incident]:
         """Return every incident with this activity: of one camera, or (None) of all."""

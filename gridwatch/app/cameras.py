@@ -1,40 +1,40 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The cameras of this machine: cameras.yaml, read into core's `Camera`. Credentials come from the environment."""
 
-import os
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from gridwatch.app.environment import from_environment
 from gridwatch.app.yaml_border import ConfigError, Document, Problem, Strict, load_yaml, validate
 from gridwatch.core.camera import Camera, Location
 from gridwatch.core.geometry import WHOLE_PICTURE, polygon_problem
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit, Zone
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEMES = ("rtsp://", "rtsps://")
-
-
-def from_environment(text: str) -> str:
-    """Return `text` with every `${NAME}` replaced from the environment.
-
-    Raises:
-        ValueError: a variable is not set.
-    """
-    missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
-    if missing:
-        raise ValueError(f"environment variable {missing[0]} is not set")
-    return _VARIABLE.sub(lambda match: os.environ[match.group(1)], text)
 
 
 def _stream_url(text: str) -> str:
     if not text.startswith(_SCHEMES):
         raise ValueError("must begin with rtsp:// or rtsps:// (`gridwatch simulate` serves clips as cameras)")
-    return from_environment(text)
+    url = from_environment(text)
+    if not _is_url(url):  # the sentence must not show the text: it may hold a password
+        raise ValueError(
+            "is no usable URL: put user and password in ${NAME}, and use plain : and @, not full-width ones"
+        )
+    return url
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port or 1) > 0 and url.isascii()
+    except ValueError:
+        return False
 
 
 def _polygon(points: list[list[float]]) -> list[list[float]]:
@@ -106,7 +106,7 @@ class CameraFields(Strict):
     location: LocationFields | None = None
     address: str = ""
     """Where that is, in words."""
-    zones: list[ZoneFields] | None = None
+    zones: list[ZoneFields] | None = Field(default=None, min_length=1)
     """Where what is looked for; fire and smoke in the whole picture where nothing is said."""
 
 
@@ -142,7 +142,12 @@ def _across(fields: CamerasFile, document: Document) -> list[Problem]:
             found.append(
                 Problem(document.file, line, f"cameras.{index}.id", f"{camera.id!r} is used more than once")
             )
+        names = Counter(zone.id for zone in camera.zones or ())
         for number, zone in enumerate(camera.zones or ()):
+            if names[zone.id] > 1:
+                line = document.line_of((*where, "zones", number, "id"))
+                text = f"{zone.id!r} is used more than once in this camera"
+                found.append(Problem(document.file, line, f"cameras.{index}.zones.{number}.id", text))
             if Kind.CROWD in zone.kinds and not zone.purpose:
                 line = document.line_of((*where, "zones", number))
                 text = "a crowd zone needs a purpose (its safety reason)"

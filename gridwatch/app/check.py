@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from api.guard import check_bind
 from events.grids import Grids
 from gridwatch.app.cameras import load_cameras
 from gridwatch.app.settings import ModelSettings, load_settings
@@ -33,6 +34,7 @@ def check_all(config: Path) -> tuple[int, int, int]:
             mistakes.append(str(error))
             return None
 
+    attempt(lambda: check_bind(settings.api.host))
     cameras = attempt(lambda: load_cameras(settings.cameras)) or []
     grids = attempt(lambda: Grids.load(settings.grids) if settings.grids else Grids.none())
     attempt(lambda: _verify(settings.models))

@@ -25,6 +25,7 @@ from gridwatch.core.clock import ManualClock
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit, Zone
+from ingest.errors import SourceError
 from ingest.files import FileSource
 from ingest.intake import CameraIntake
 
@@ -154,7 +155,10 @@ class _Run:
             )
             pipeline = CameraPipeline(camera, CameraIntake(camera, clock), self._network, Judge(camera))
             source = FileSource(camera.camera_id, self._file, clock)
-            self.took = drive(pipeline, source, clock, book.record)
+            try:
+                self.took = drive(pipeline, source, clock, book.record)
+            except SourceError as error:
+                raise InputError(f"cannot be read: {error}", file=self._file) from error
             page = AlertReader(store).list(AlertFilter(), None, MOST_ALERTS)
             yield from (self._clip_alert(alert) for alert in reversed(page.items))
 

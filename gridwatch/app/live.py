@@ -7,10 +7,11 @@ One feed thread per camera (mostly asleep), a few shared decoders, one looking t
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from events.errors import StoreError
+from events.alerts import Alert
 from events.incidents import IncidentBook
 from gridwatch.app.clips import ClipCutter
 from gridwatch.app.pipeline import CameraPipeline, evidence_of
@@ -21,6 +22,7 @@ from gridwatch.core.detections import Detections, Unknown
 from gridwatch.core.finding import Finding, Stage
 from gridwatch.core.look import Look
 from gridwatch.core.mailbox import Mailbox
+from gridwatch.core.zone import Kind
 from ingest.decoder import KeyDecoder
 from ingest.errors import IngestError
 from ingest.feed import Feed
@@ -29,9 +31,8 @@ from ingest.packets import Packet
 log = structlog.get_logger()
 
 TICK_S = 1.0
-SETTLE_AFTER_S = (
-    60.0  # a camera that has seen this long without a claim ends what was open before it went blind
-)
+SETTLE_AFTER_S = 60.0  # seen so long without a claim, a camera ends what was open before it went blind
+STUCK_S = 60.0  # a decoder or a look that takes this long will not come back
 FeedMaker = Callable[[CameraPipeline, Callable[[Packet], None]], Feed]
 
 
@@ -46,6 +47,17 @@ class Counts:
     findings: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ShardSpec:
+    """How a shard runs: shared decoders, looking threads, a clip's seconds, and who is told every second that it lives."""
+
+    decoders: int = 2
+    lookers: int = 2
+    pre_roll_s: float = 5.0
+    post_roll_s: float = 5.0
+    beat: Callable[[], None] = lambda: None
+
+
 class Shard:
     """A set of cameras from source to incident book, without module state: the unit of scale."""
 
@@ -54,27 +66,29 @@ class Shard:
         pipelines: Sequence[CameraPipeline],
         make_feed: FeedMaker,
         book: IncidentBook,
-        clips: ClipCutter,
         clock: Clock,
-        threads: tuple[int, int] = (2, 2),
+        spec: ShardSpec | None = None,
     ) -> None:
         self._pipelines: Mapping[str, CameraPipeline] = {item.camera.camera_id: item for item in pipelines}
-        self._book, self._clips, self._clock = book, clips, clock
+        self._book, self._clock = book, clock
         self.to_decode: Mailbox[Packet] = Mailbox()
         self.to_look: Mailbox[Look] = Mailbox()
         self.recorder = Recorder(clock.mono_s)
         self.counts = Counts()
         self._stop = threading.Event()
         self._feeds = [make_feed(item, self._deliver) for item in pipelines]
-        decoders, lookers = threads
+        spec = spec or ShardSpec()
+        self._clips = ClipCutter(spec.pre_roll_s, spec.post_roll_s, self._attach)
+        self._beat = spec.beat
         self._threads = [
-            threading.Thread(target=self._decode, name=f"decode-{n}", daemon=True) for n in range(decoders)
+            threading.Thread(target=self._decode, name=f"decode-{n}", daemon=True)
+            for n in range(spec.decoders)
         ]
         self._threads += [
-            threading.Thread(target=self._look, name=f"look-{n}", daemon=True) for n in range(lookers)
+            threading.Thread(target=self._look, name=f"look-{n}", daemon=True) for n in range(spec.lookers)
         ]
         self._ticker = threading.Thread(target=self._tick, name="tick", daemon=True)
-        self._settle_at: dict[str, float] = {}
+        self._settle_at: dict[tuple[str, Kind], float] = {}
 
     def start(self) -> None:
         """Begin to watch."""
@@ -102,6 +116,14 @@ class Shard:
     def is_idle(self) -> bool:
         """Tell whether everything that was delivered is decoded, looked at and recorded."""
         return self.to_decode.is_idle() and self.to_look.is_idle() and self.recorder.waiting == 0
+
+    def troubles(self) -> dict[str, int]:
+        """Return what went wrong so far: openings and streams that failed, demuxers left behind, evidence refused."""
+        return {
+            "stream_failures": sum(feed.failures for feed in self._feeds),
+            "feeds_abandoned": sum(feed.abandoned for feed in self._feeds),
+            "evidence_refused": self._book.refused_evidence,
+        }
 
     def statuses(self) -> Sequence[CameraStatus]:
         """Return every camera's sight now."""
@@ -149,7 +171,9 @@ class Shard:
             camera_id, look = taken
             try:
                 self._look_one(self._pipelines[camera_id], look)
-            except Exception:  # as above
+            except Exception:  # as above; a look that was not judged is unknown, whatever the network said
+                self.counts.unknown += 1
+                self._pipelines[camera_id].intake.sight.unknown("a look could not be judged")
                 log.exception("look_failed", camera_id=camera_id)
             finally:
                 self.to_look.done(camera_id)
@@ -171,29 +195,37 @@ class Shard:
             alert = self._book.record(finding, frame, persons)
             if alert is None:
                 return
-            log.info(
-                "incident",
-                id=alert.id,
-                revision=alert.revision,
-                kind=alert.kind,
-                camera_id=alert.camera_id,
-                activity=alert.activity,
-            )
+            log.info("incident", **_told(alert))
             if finding.stage is Stage.OPENED and alert.clip.state == "pending":
                 self._clips.order(alert.id, pipeline.intake.ring, finding.at_mono_s)
 
         self.recorder.submit(record, may_be_dropped=finding.stage is Stage.UPDATED)
 
+    def _attach(self, incident_id: str, mp4: bytes | None) -> None:
+        self.recorder.submit(lambda: self._book.attach_clip(incident_id, mp4))
+
     def _tick(self) -> None:
         while not self._stop.wait(TICK_S):
             for camera_id, pipeline in self._pipelines.items():
-                self._watch_sight(camera_id, pipeline)
+                self._attempt(lambda: self._watch_sight(camera_id, pipeline))  # noqa: B023  called at once
             for feed in self._feeds:
-                feed.check()
-            try:
-                self._clips.step(self._clock.mono_s())
-            except StoreError as error:
-                log.warning("clip_not_attached", reason=str(error))
+                self._attempt(feed.check)
+            self._attempt(lambda: self._clips.step(self._clock.mono_s()))
+            self._attempt(self._live)
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception:  # the ticker watches over everything else: it must outlive every fault
+            log.exception("tick_failed")
+
+    def _live(self) -> None:
+        """Beat, unless a worker is stuck in native code: then the parent replaces this process."""
+        stuck_s = max(self.to_decode.longest_in_work_s(), self.to_look.longest_in_work_s())
+        if stuck_s < STUCK_S:
+            self._beat()
+        else:
+            log.error("worker_stuck", for_s=round(stuck_s))
 
     def _watch_sight(self, camera_id: str, pipeline: CameraPipeline) -> None:
         """Tell the incident book when a camera goes blind, and when it has seen again for long enough."""
@@ -203,11 +235,24 @@ class Shard:
             log.info(
                 "sight", camera_id=camera_id, state=change.after, before=change.before, reason=change.reason
             )
-            if change.after is SightState.SEEING:
-                self._settle_at[camera_id] = now + SETTLE_AFTER_S
-            else:
-                self._settle_at.pop(camera_id, None)
+            for kind in Kind:
+                self._settle_at.pop((camera_id, kind), None)
+                if change.after is SightState.SEEING:
+                    wait_s = max(SETTLE_AFTER_S, pipeline.judging.claims_within_s(kind))
+                    self._settle_at[camera_id, kind] = now + wait_s
+            if change.after is not SightState.SEEING:
                 self.recorder.submit(lambda: self._book.camera_lost(camera_id, change.reason))
-        if now >= self._settle_at.get(camera_id, now + 1):
-            del self._settle_at[camera_id]
-            self.recorder.submit(lambda: self._book.settle(camera_id))
+        for kind in Kind:
+            if now >= self._settle_at.get((camera_id, kind), now + 1):
+                del self._settle_at[camera_id, kind]
+                self.recorder.submit(partial(self._book.settle, camera_id, kind))
+
+
+def _told(alert: Alert) -> dict[str, object]:
+    return {
+        "id": alert.id,
+        "revision": alert.revision,
+        "kind": alert.kind,
+        "camera_id": alert.camera_id,
+        "activity": alert.activity,
+    }

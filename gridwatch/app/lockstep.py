@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gridwatch.app.pipeline import CameraPipeline, Record, evidence_of
 from gridwatch.core.clock import ManualClock
 from ingest.decoder import KeyDecoder
+from ingest.errors import IngestError
 from ingest.packets import PacketSource
 
 
@@ -33,8 +34,13 @@ def drive(pipeline: CameraPipeline, source: PacketSource, clock: ManualClock, re
             admitted = pipeline.take(packet)
             if admitted is None:
                 continue
+            try:
+                frame = decoder.decode(admitted)
+            except IngestError as error:  # as live: the camera's trouble, not the run's
+                pipeline.intake.damaged(str(error))
+                continue
             driven.decoded += 1
-            look = pipeline.see(admitted, decoder.decode(admitted))
+            look = pipeline.see(admitted, frame)
             if look is None:
                 continue
             driven.looks += 1

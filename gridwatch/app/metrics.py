@@ -64,5 +64,20 @@ class PipelineCollector(Collector):
             "gridwatch_findings": ("Findings that the detectors made", counts.findings),
             "gridwatch_recordings_dropped": ("Recordings that found no room", self._shard.recorder.dropped),
         }
+        troubles = self._shard.troubles()
+        named |= {
+            "gridwatch_stream_failures": (
+                "Streams that could not be opened or ended",
+                troubles["stream_failures"],
+            ),
+            "gridwatch_feeds_abandoned": (
+                "Demuxers that never returned and were left behind",
+                troubles["feeds_abandoned"],
+            ),
+            "gridwatch_evidence_refused": (
+                "Stills and clips that could not be stored",
+                troubles["evidence_refused"],
+            ),
+        }
         for name, (text, value) in named.items():
             yield CounterMetricFamily(name, text, value=value)

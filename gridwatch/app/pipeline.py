@@ -60,9 +60,11 @@ class CameraPipeline:
         """Ask the network. No answer is `Unknown`, never "nothing there"."""
         try:
             answer = self.network.detect(look.frame, crowd=self.judging.needs_crowd)
-        except InferenceError as error:
-            self.intake.sight.unknown(str(error))
-            return Unknown(str(error))
+        except Exception as error:  # noqa: BLE001  a picture that cannot be scaled is as unanswered as a lost device
+            known = isinstance(error, InferenceError)
+            reason = str(error) if known else f"the look failed ({type(error).__name__})"
+            self.intake.sight.unknown(reason)
+            return Unknown(reason)
         self.intake.sight.looked(look)
         return answer
 

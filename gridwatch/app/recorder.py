@@ -23,7 +23,7 @@ class Recorder:
     """Runs recordings one after the other on a thread of its own.
 
     Attributes:
-        dropped: updates and, past the bound, recordings that found no room; counted, never silent.
+        dropped: updates and, past the bound, recordings that found no room, and what failed; counted, never silent.
         waiting: recordings not done yet.
         failing_since_mono_s: is None while the store answers.
     """
@@ -84,6 +84,7 @@ class Recorder:
                     log.error("recording_lost", reason="stopped while the store was away")
                     return
             except Exception:  # the recorder must outlive one bad record
+                self.dropped += 1
                 log.exception("recording_failed")
                 return
             else:

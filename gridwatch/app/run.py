@@ -2,6 +2,7 @@
 """`gridwatch run`: the parent keeps the embedded queue and the child; the child is the pipeline and the API."""
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -13,15 +14,14 @@ import structlog
 
 from events.errors import QueueError
 from events.queues.embedded import EmbeddedServer
-from gridwatch.app.cameras import from_environment
-from gridwatch.app.settings import Settings, load_settings
-from gridwatch.app.supervisor import end_with_parent, supervise
+from gridwatch.app.settings import EMBEDDED, Settings, load_settings
+from gridwatch.app.supervisor import Supervisor, end_with_parent, heartbeat
+from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
 
 log = structlog.get_logger()
 
 QUEUE_URL = "GRIDWATCH_QUEUE_URL"  # from the parent to its child; may hold a password, so never an argument
-EMBEDDED = "embedded"
 
 
 def run_parent(config: Path) -> int:
@@ -29,21 +29,21 @@ def run_parent(config: Path) -> int:
     settings, _ = load_settings(config)
     with _queue(settings) as (url, keep):
         os.environ[QUEUE_URL] = url
-        return supervise(
-            [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)], keep
-        )
+        command = [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)]
+        return Supervisor(command, keep).run()
 
 
 def run_child(config: Path) -> int:
     """Watch until told to stop, or until the parent is gone."""
     from gridwatch.app.wiring import build  # noqa: PLC0415  the parent stays small: it never imports the pipeline
 
+    faulthandler.enable()
     settings, _ = load_settings(config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     end_with_parent(stop.set)
-    running = build(settings, os.environ.get(QUEUE_URL) or _given_url(settings))
+    running = build(settings, os.environ.get(QUEUE_URL) or settings.queue.url.get_secret_value(), heartbeat())
     running.start()
     log.info(
         "watching",
@@ -60,11 +60,14 @@ def run_child(config: Path) -> int:
 def _queue(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield the queue's URL, and what keeps it running if it is ours."""
     if settings.queue.url.get_secret_value() != EMBEDDED:
-        yield _given_url(settings), lambda: None
+        yield settings.queue.url.get_secret_value(), lambda: None
         return
     server = EmbeddedServer()
     folder = settings.state / "queue"
-    url = server.start(folder)
+    try:
+        url = server.start(folder)
+    except QueueError as error:
+        raise InputError(f"the embedded queue does not start: {error}") from error
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     log.info("queue", url=redact(url), embedded=True)
 
@@ -82,7 +85,3 @@ def _queue(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
         yield url, keep
     finally:
         server.stop()
-
-
-def _given_url(settings: Settings) -> str:
-    return from_environment(settings.queue.url.get_secret_value())

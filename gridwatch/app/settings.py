@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from gridwatch.app.environment import from_environment
 from gridwatch.app.yaml_border import Document, Strict, load_yaml, validate
 from gridwatch.core.zone import Kind
 
 GB_ID_DIGITS = 20
+EMBEDDED = "embedded"
 
 
 def _digits(value: str) -> str:
@@ -19,10 +21,28 @@ def _digits(value: str) -> str:
     return value
 
 
+def _queue_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    if url == EMBEDDED:
+        return secret
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be `embedded`, or begin with redis://, rediss:// or unix://")
+    return SecretStr(from_environment(url))
+
+
+def _store_url(secret: SecretStr | None) -> SecretStr | None:
+    if secret is None:
+        return None
+    url = secret.get_secret_value()
+    if not url.startswith(("sqlite:///", "postgresql")):
+        raise ValueError("must begin with sqlite:/// or postgresql")
+    return SecretStr(from_environment(url))
+
+
 class QueueSettings(Strict):
     """The case queue."""
 
-    url: SecretStr = SecretStr("embedded")
+    url: Annotated[SecretStr, AfterValidator(_queue_url)] = SecretStr(EMBEDDED)
     """`embedded` runs a Valkey of our own under `state`; or redis://, rediss:// or unix:// of any Redis. `${NAME}` reads the environment."""
     stream: str = "gridwatch:cases"
     """Stream that incidents are appended to."""
@@ -57,8 +77,8 @@ class IngestSettings(Strict):
 
     decoders: int = Field(default=2, ge=1, le=64)
     """Shared decoder threads."""
-    look_every_s: float = Field(default=4.0, gt=0, le=60)
-    """A camera on which nothing changes is looked at at least this often, seconds."""
+    look_every_s: float = Field(default=4.0, gt=0, le=8)
+    """A camera on which nothing changes is looked at at least this often, seconds (8 at most: detectors need looks)."""
     ring_s: float = Field(default=20.0, ge=4, le=300)
     """Seconds of packets kept per camera."""
     ring_mib: float = Field(default=8.0, gt=0, le=1024)
@@ -75,7 +95,7 @@ class EvidenceSettings(Strict):
     post_roll_s: float = Field(default=5.0, ge=0, le=60)
     """Seconds of clip after the alert."""
     keep_days: int = Field(default=90, ge=1)
-    """How long the media named in a message are kept at least, days."""
+    """Until when a message says that its media are kept, days (nothing is deleted by age yet)."""
 
 
 class Settings(Strict):
@@ -87,7 +107,7 @@ class Settings(Strict):
     """What incidents are: only `actual` opens real cases."""
     state: Path = Path("run")
     """Folder for the database, evidence and the embedded queue."""
-    store: SecretStr | None = None
+    store: Annotated[SecretStr | None, AfterValidator(_store_url)] = None
     """SQLAlchemy URL; SQLite under `state` where nothing is said. `${NAME}` reads the environment."""
     cameras: Path = Path("cameras.yaml")
     """The cameras, see docs/cameras.md."""
@@ -114,5 +134,8 @@ def load_settings(file: Path) -> tuple[Settings, Document]:
             "state": here / settings.state,
             "cameras": here / settings.cameras,
             "grids": here / settings.grids if settings.grids else None,
+            "models": settings.models.model_copy(
+                update={"catalogue": here / settings.models.catalogue if settings.models.catalogue else None}
+            ),
         }
     ), document

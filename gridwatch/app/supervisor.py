@@ -2,9 +2,11 @@
 """The small parent of `gridwatch run`: restarts its child within 5 s, and the child dies with it.
 
 The child's standard input is a pipe that only the parent holds open: when the parent is gone, however it ended, the
-child reads end-of-file and ends too. Nothing else goes through the pipe.
+child reads end-of-file and ends too. The other way goes a heartbeat: a child that lives but has stopped beating (a
+deadlock in native code, say) sees nothing and says nothing, so it is killed and replaced like one that crashed.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import structlog
 
@@ -24,60 +25,131 @@ LONGEST_DELAY_S = 4.0  # so that a new child is there within 5 s whatever the hi
 HEALTHY_AFTER_S = 60.0
 STOP_TIMEOUT_S = 20.0
 KEEP_EVERY_S = 2.0
+HEARTBEAT_FD = "GRIDWATCH_HEARTBEAT_FD"  # the pipe's end that the child writes to
+HUNG_AFTER_S = 20.0  # without a beat; the child beats every second
+START_WITHIN_S = 120.0  # until the first beat: weights are read and graphs compiled before it
 
 
-def supervise(command: Sequence[str], keep: Callable[[], None] = lambda: None) -> int:
-    """Run `command` as a child until it ends by itself with 0 or 2, or until this process is told to stop.
+class Child:
+    """One child process, and how long ago its heart beat."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._beats, beats_in = os.pipe()
+        os.set_blocking(self._beats, False)
+        environment = {**os.environ, HEARTBEAT_FD: str(beats_in)}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, pass_fds=(beats_in,))
+        os.close(beats_in)
+        self._silent_since, self.has_beaten = time.monotonic(), False
+
+    def hung(self) -> bool:
+        """Tell whether no heartbeat came for too long."""
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self._beats, 4096):
+                self._silent_since, self.has_beaten = time.monotonic(), True
+        return time.monotonic() - self._silent_since > (HUNG_AFTER_S if self.has_beaten else START_WITHIN_S)
+
+    def close(self) -> None:
+        """Let go of both pipes."""
+        os.close(self._beats)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+class Supervisor:
+    """Keeps one child running.
 
     Args:
+        command: the child's.
         keep: called about every two seconds, to keep what else the parent holds.
-
-    Returns:
-        The exit code for this process.
     """
-    child: subprocess.Popen[bytes] | None = None
-    stopping = threading.Event()
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-        if child is not None and child.poll() is None:
-            child.terminate()
+    def __init__(self, command: Sequence[str], keep: Callable[[], None] = lambda: None) -> None:
+        self._command, self._keep = command, keep
+        self._stopping = threading.Event()
+        self._was_healthy = False
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    delay_s = FIRST_DELAY_S
-    while True:
-        started = time.monotonic()
-        child = subprocess.Popen(command, stdin=subprocess.PIPE)
-        if stopping.is_set():
-            child.terminate()
-        code = _wait(child, stopping, keep)
-        if stopping.is_set() or code in (0, WRONG_INPUT):
-            return code if code == WRONG_INPUT else 0
-        delay_s = (
-            FIRST_DELAY_S
-            if time.monotonic() - started > HEALTHY_AFTER_S
-            else min(delay_s * 2, LONGEST_DELAY_S)
-        )
-        log.error("child_ended", exit_code=code, restart_in_s=round(delay_s, 1))
-        stopping.wait(delay_s)
+    def run(self) -> int:
+        """Run children until one ends with 0, or with 2 before any was healthy, or until this process is told to stop.
 
+        A configuration that was broken while a healthy system ran must not end it at the next crash: then the child is
+        tried again until somebody mends the file.
 
-def _wait(child: subprocess.Popen[bytes], stopping: threading.Event, keep: Callable[[], None]) -> int:
-    """Wait for the child; kill it if it does not end in time after it was told to."""
-    deadline: float | None = None
-    kept = time.monotonic()
-    while True:
+        Returns:
+            The exit code for this process.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        delay_s = FIRST_DELAY_S
+        while True:
+            started = time.monotonic()
+            code = self._run_one()
+            if self._stopping.is_set() or code == 0:
+                return 0
+            if code == WRONG_INPUT and not self._was_healthy:
+                return code
+            delay_s = (
+                FIRST_DELAY_S
+                if time.monotonic() - started > HEALTHY_AFTER_S
+                else min(delay_s * 2, LONGEST_DELAY_S)
+            )
+            log.error("child_ended", exit_code=code, restart_in_s=round(delay_s, 1))
+            self._stopping.wait(delay_s)
+
+    def _run_one(self) -> int:
+        child = Child(self._command)
         try:
-            return child.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            if stopping.is_set():
-                deadline = deadline or time.monotonic() + STOP_TIMEOUT_S
-                if time.monotonic() > deadline:
-                    child.kill()
-            elif time.monotonic() - kept >= KEEP_EVERY_S:
-                keep()
-                kept = time.monotonic()
+            return self._wait(child)
+        finally:
+            child.hung()  # reads the last beats
+            self._was_healthy = self._was_healthy or child.has_beaten
+            child.close()
+
+    def _wait(self, child: Child) -> int:
+        """Wait for the child; kill it when it hangs, or does not end in time after it was told to."""
+        kept, deadline = time.monotonic(), None
+        while True:
+            try:
+                return child.process.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                pass
+            now = time.monotonic()
+            if self._stopping.is_set():
+                if deadline is None:
+                    deadline = now + STOP_TIMEOUT_S
+                    child.process.terminate()
+                if now > deadline:
+                    child.process.kill()
+            elif child.hung():
+                log.error("child_hung", pid=child.process.pid)
+                child.process.send_signal(
+                    signal.SIGABRT
+                )  # faulthandler writes every thread's stack to the log
+                _kill_after(child.process, 1.0)
+            elif now - kept >= KEEP_EVERY_S:
+                self._keep()
+                kept = now
+
+
+def _kill_after(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def heartbeat() -> Callable[[], None]:
+    """Return what the child calls every second to say that it lives; does nothing where no parent listens."""
+    number = os.environ.get(HEARTBEAT_FD)
+    if number is None:
+        return lambda: None
+    beats = int(number)
+    os.set_blocking(beats, False)
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # a full pipe or a parent that is gone: others deal with that
+            os.write(beats, b".")
+
+    return beat
 
 
 def end_with_parent(stop: Callable[[], None], *, grace_s: float = 3.0) -> threading.Thread:

@@ -16,19 +16,19 @@ from api.guard import check_bind
 from api.server import ApiServer
 from api.services import Services
 from detectors.judge import Judge
+from events.errors import StoreError
 from events.evidence import EvidenceStore
 from events.grids import Grids
 from events.incidents import IncidentBook
 from events.policy import Policy
 from events.queues.redis_streams import RedisCaseQueue
 from events.reading import AlertReader
-from events.relay import Relay
+from events.relay import Relay, RelayState
 from events.replies import ReplyReader
 from events.stores.sql import Store
-from gridwatch.app.cameras import from_environment, load_cameras
-from gridwatch.app.clips import ClipCutter
+from gridwatch.app.cameras import load_cameras
 from gridwatch.app.engine import open_network
-from gridwatch.app.live import Shard
+from gridwatch.app.live import Shard, ShardSpec
 from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.app.settings import IngestSettings, Settings
@@ -45,7 +45,7 @@ from models.network import Network
 
 log = structlog.get_logger()
 
-CONNECTS_AT_ONCE = 8
+CONNECTS_PER_HOST = 8
 MIB, GIB = 1 << 20, 1 << 30
 
 
@@ -81,14 +81,18 @@ class Running:
         self.store.close()
 
 
-def build(settings: Settings, queue_url: str, clock: Clock | None = None) -> Running:
+def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda: None) -> Running:
     """Build what `gridwatch run` runs; nothing is connected to cameras yet.
+
+    Args:
+        queue_url: of the case queue, embedded or not.
+        beat: called every second while the pipeline lives.
 
     Raises:
         InputError: cameras, grids or weights are wrong, or the API would be open to other machines.
     """
     check_bind(settings.api.host)
-    clock = clock or SystemClock()
+    clock = SystemClock()
     cameras = load_cameras(settings.cameras)
     grids = Grids.load(settings.grids) if settings.grids else Grids.none()
     network = open_network(settings.models)
@@ -102,7 +106,7 @@ def build(settings: Settings, queue_url: str, clock: Clock | None = None) -> Run
     reader = AlertReader(store)
     queue = _queue(settings, queue_url)
     relay = Relay(reader, queue, clock)
-    shard = _shard(settings, cameras, network, book, clock)
+    shard = _shard(settings, cameras, network, book, clock, beat)
     registry = CollectorRegistry()
     registry.register(PipelineCollector(shard, relay.backlog))
     services = Services(
@@ -113,7 +117,7 @@ def build(settings: Settings, queue_url: str, clock: Clock | None = None) -> Run
         grids=grids,
         clock=clock,
         registry=registry,
-        ready=lambda: _unready(shard),
+        ready=lambda: _unready(shard, reader, relay),
         backlog=relay.backlog,
         run_mode=settings.run_mode,
     )
@@ -125,7 +129,7 @@ def store_url(settings: Settings) -> str:
     """Return the SQLAlchemy URL: the configured one, or SQLite in the state folder."""
     if settings.store is None:
         return f"sqlite:///{settings.state / 'gridwatch.db'}"
-    return from_environment(settings.store.get_secret_value())
+    return settings.store.get_secret_value()
 
 
 def _policy(settings: Settings, network: Network) -> Policy:
@@ -145,13 +149,19 @@ def _queue(settings: Settings, url: str) -> RedisCaseQueue:
 
 
 def _shard(
-    settings: Settings, cameras: list[Camera], network: Network, book: IncidentBook, clock: Clock
+    settings: Settings,
+    cameras: list[Camera],
+    network: Network,
+    book: IncidentBook,
+    clock: Clock,
+    beat: Callable[[], None],
 ) -> Shard:
     pipelines = [
         CameraPipeline(camera, _intake(camera, settings.ingest, clock), network, Judge(camera))
         for camera in cameras
     ]
-    admission = threading.BoundedSemaphore(CONNECTS_AT_ONCE)
+    # Per host, so that the cameras behind a dead switch do not keep others from connecting.
+    admissions = {camera.url.host: threading.BoundedSemaphore(CONNECTS_PER_HOST) for camera in cameras}
 
     def make_feed(pipeline: CameraPipeline, deliver: Callable[[Packet], None]) -> Feed:
         camera = pipeline.camera
@@ -161,13 +171,14 @@ def _shard(
             deliver,
             clock=clock,
             backoff=Backoff(random.Random()),  # noqa: S311  spreads reconnects; no secret
-            admission=admission,
+            admission=admissions[camera.url.host],
         )
 
-    clips = ClipCutter(settings.evidence.pre_roll_s, settings.evidence.post_roll_s, book.attach_clip)
-    return Shard(
-        pipelines, make_feed, book, clips, clock, (settings.ingest.decoders, settings.models.threads)
+    evidence = settings.evidence
+    spec = ShardSpec(
+        settings.ingest.decoders, settings.models.threads, evidence.pre_roll_s, evidence.post_roll_s, beat
     )
+    return Shard(pipelines, make_feed, book, clock, spec)
 
 
 def _intake(camera: Camera, ingest: IngestSettings, clock: Clock) -> CameraIntake:
@@ -175,6 +186,16 @@ def _intake(camera: Camera, ingest: IngestSettings, clock: Clock) -> CameraIntak
     return CameraIntake(camera, clock, ring=ring, gate=Gate(GateBounds(look_every_s=ingest.look_every_s)))
 
 
-def _unready(shard: Shard) -> list[str]:
-    since = shard.recorder.failing_since_mono_s
-    return [] if since is None else ["the store does not answer; what is found waits in memory"]
+def _unready(shard: Shard, reader: AlertReader, relay: Relay) -> list[str]:
+    """Return why the process is not ready: asked anew each time, because a quiet night writes nothing."""
+    reasons = []
+    try:
+        reader.last_seq()
+    except StoreError:
+        reasons.append("the store does not answer; what is found waits in memory")
+    else:
+        if shard.recorder.failing_since_mono_s is not None:
+            reasons.append("recordings wait: the store did not take the last one")
+    if relay.state is RelayState.CONFLICT:
+        reasons.append(f"nothing is sent to the case queue: {relay.problem}")
+    return reasons

@@ -2,7 +2,7 @@
 """From a YAML file to a validated model, with the line of every mistake. Not a second YAML dialect: PyYAML reads it."""
 
 import difflib
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,15 +74,27 @@ def load_yaml(file: Path) -> Document:
         raise ConfigError([Problem(file, None, "", f"cannot be read: {reason}")]) from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(
             [Problem(file, line, "", f"is not valid YAML: {error.problem or error.context}")]
         ) from error
+    except (yaml.YAMLError, ValueError) as error:  # a control character; a date that does not exist
+        raise ConfigError(
+            [Problem(file, None, "", f"is not valid YAML: {str(error).splitlines()[0]}")]
+        ) from error
     lines: dict[Where, int] = {}
+    problems: list[Problem] = []
     if root is not None:
-        _note_lines(root, (), lines)
-    return Document(file, yaml.safe_load(text), lines)
+        _note_lines(root, (), lines, lambda line, name: problems.append(_twice(file, line, name)))
+    if problems:
+        raise ConfigError(problems)
+    return Document(file, data, lines)
+
+
+def _twice(file: Path, line: int, name: str) -> Problem:
+    return Problem(file, line, "", f"field {name!r} stands here a second time")
 
 
 def validate(model: type[M], document: Document) -> M:
@@ -98,16 +110,20 @@ def validate(model: type[M], document: Document) -> M:
         raise ConfigError(problems) from error
 
 
-def _note_lines(node: yaml.Node, where: Where, lines: dict[Where, int]) -> None:
+def _note_lines(
+    node: yaml.Node, where: Where, lines: dict[Where, int], twice: Callable[[int, str], None]
+) -> None:
     lines[where] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            name = key.value if isinstance(key.value, str) else str(key.value)
-            _note_lines(value, (*where, name), lines)
-            lines[(*where, name)] = key.start_mark.line + 1
+            name, line = str(key.value), key.start_mark.line + 1
+            if (*where, name) in lines:
+                twice(line, name)
+            _note_lines(value, (*where, name), lines, twice)
+            lines[(*where, name)] = line
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _note_lines(item, (*where, index), lines)
+            _note_lines(item, (*where, index), lines, twice)
 
 
 def _problem(document: Document, details: ErrorDetails, model: type[BaseModel]) -> Problem:

@@ -2,6 +2,7 @@
 """One slot per camera: the newest wins, the longest waiting camera is served first, what was replaced is counted."""
 
 import threading
+import time
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ class Mailbox(Generic[T]):
 
     def __init__(self) -> None:
         self._slots: OrderedDict[str, T] = OrderedDict()
-        self._busy: set[str] = set()
+        self._busy: dict[str, float] = {}  # key: when it was taken, monotonic seconds
         self._ready = threading.Condition()
         self._closed = False
         self.replaced = 0
@@ -38,19 +39,24 @@ class Mailbox(Generic[T]):
             key = self._free()
             if key is None:
                 return None
-            self._busy.add(key)
+            self._busy[key] = time.monotonic()
             return key, self._slots.pop(key)
 
     def done(self, key: str) -> None:
         """Say that the item taken for `key` is dealt with; its next one may be taken."""
         with self._ready:
-            self._busy.discard(key)
+            self._busy.pop(key, None)
             self._ready.notify()
 
     def is_idle(self) -> bool:
         """Tell whether nothing waits and nothing is in work."""
         with self._ready:
             return not self._slots and not self._busy
+
+    def longest_in_work_s(self) -> float:
+        """Return for how long the oldest item that was taken has been in work; 0 where none is."""
+        with self._ready:
+            return time.monotonic() - min(self._busy.values()) if self._busy else 0.0
 
     def drop(self, key: str) -> None:
         """Empty the slot of `key`."""

@@ -4,7 +4,8 @@
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-_USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#'\"]*@")
+# Up to the last @ before a space or a quote: a password may hold any other character, and a cut URL is better than a leak.
+_USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
 _SECRET_QUERY = re.compile(
     r"(?i)([?&](?:[^=&\s]*(?:pass|pwd|token|secret|key|auth|user)[^=&\s]*)=)[^&\s'\"]+"
 )

@@ -48,7 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ids = {camera.name: str(FIRST_ID + index) for index, camera in enumerate(demo.cameras)}
     credentials = Credentials(USER, secrets.token_urlsafe(9))
     city = City(
-        cameras=[CityCamera(camera.name, SceneFeed(camera), camera.title_zh) for camera in demo.cameras],
+        cameras=[
+            CityCamera(
+                camera.name,
+                SceneFeed(camera, key_phase_frames=5 * index % camera.gop_frames),
+                camera.title_zh,
+            )
+            for index, camera in enumerate(demo.cameras)
+        ],
         credentials=credentials,
         truth=[_truth(event, ids) for event in demo.events],
     )

@@ -10,6 +10,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from gridwatch.core.geometry import Float32
 from models.backends.port import RawAnswer
 from models.errors import InferenceError
@@ -68,6 +70,7 @@ class OpenVinoEngine:
             InferenceError: OpenVINO cannot read it.
         """
         library = _without_telemetry()
+        _meet_numpy(library)
         try:
             core = library.Core()
             core.set_property("CPU", _properties(threads))
@@ -133,6 +136,16 @@ def _without_telemetry() -> Any:
     import openvino.passes  # noqa: PLC0415  only after the line above
 
     return openvino
+
+
+def _meet_numpy(library: Any) -> None:
+    """Have OpenVINO's Python layer set up its access to numpy now, on one thread.
+
+    It does so on first use, behind a lock that it takes while it holds the interpreter's and gives that up inside: two
+    threads whose first looks coincided locked up the whole process (one start in twenty on two cores).
+    """
+    library.Type.f32.to_dtype()
+    library.Tensor(np.zeros(1, np.float32)).data.copy()
 
 
 def _folded(library: Any, network: Any) -> Any:

@@ -203,6 +203,39 @@ def test_the_timeline_is_the_journal_of_one_alert(client, world) -> None:
     assert other.id not in str(body)
 
 
+def test_the_timeline_comes_in_pages_and_its_end_can_be_asked_for(client, world) -> None:
+    """Pages follow each other by cursor without a gap; the newest rows are one request away."""
+    alert = world.open(still=False)
+    for revision in range(1, 5):
+        world.answer(alert, "reported", revision)
+    path = f"/api/v1/alerts/{alert.id}/timeline"
+    whole = client.get(path).json()
+    assert (len(whole["items"]), whole["next"]) == (5, None)
+    found, cursor = [], None
+    while True:
+        page = client.get(path, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        found.append(page["items"])
+        if (cursor := page["next"]) is None:
+            break
+    assert [len(rows) for rows in found] == [2, 2, 1]
+    assert [row for rows in found for row in rows] == whole["items"]
+    assert client.get(path, params={"limit": 2, "newest": 1}).json()["items"] == whole["items"][-2:]
+    for cursor in ("nonsense", "-1", "9" * 19, "²"):
+        problem(client.get(path, params={"cursor": cursor}), 400)
+
+
+def test_a_revision_that_was_never_there_is_refused(client, world) -> None:
+    """An invented If-Match is a 412 that tells the newest revision; nothing is decided."""
+    alert = world.open(still=False)
+    seen = {"If-Match": '"7"'}
+    told = problem(client.post(f"/api/v1/alerts/{alert.id}/confirm", json={}, headers=seen), 412)
+    assert (told["seen"], told["revision"]) == (7, 1)
+    assert told["type"].endswith("unknown-revision")
+    body = {"reason": "drill"}
+    problem(client.post(f"/api/v1/alerts/{alert.id}/dismiss", json=body, headers=seen), 412)
+    assert world.alerts.get(alert.id).decision is Decision.PENDING
+
+
 def test_unknown_alerts_are_problems_everywhere(client) -> None:
     """Every path of an alert that is not there answers 404 as a problem."""
     for path in ("", "/timeline", "/still", "/clip"):
@@ -222,9 +255,13 @@ def test_stills_come_clean_and_masked_and_are_not_sent_twice(client, world) -> N
 
 def test_masked_stills_are_served_by_their_hash(client, world) -> None:
     """The path that a case message carries leads to the bytes that its hash names."""
-    sha256 = world.open().still.masked_sha256
+    still = world.open().still
+    sha256 = still.masked_sha256
     response = client.get(f"/api/v1/evidence/{sha256}.jpg")
     assert hashlib.sha256(response.content).hexdigest() == sha256
+    problem(
+        client.get(f"/api/v1/evidence/{still.sha256}.jpg"), 404
+    )  # the clean one never leaves by this door
     problem(client.get(f"/api/v1/evidence/{'0' * 64}.jpg"), 404)
     problem(client.get("/api/v1/evidence/..%2f..%2fsecret.jpg"), 404)
     problem(client.get("/api/v1/evidence/short.jpg"), 422)

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from api.application import create_app
 from api.console.snapshot import SnapshotReader
 from api.server import ApiServer
 from events.alerts import Decision
+from events.errors import StoreError
 from gridwatch.core.camera import SightState
 from gridwatch.core.zone import Kind
 
@@ -145,7 +147,71 @@ def test_quick_keys_are_not_lost(page, world, monkeypatch) -> None:
     monkeypatch.setattr(SnapshotReader, "read", slowly)
     for key in "kkkkjjkj":
         page.keyboard.press(key)
-    expect(row(page, alerts[1].id)).to_have_class(re.compile("gw-chosen"))
+    in_order = sorted(alerts, key=lambda alert: (alert.severity, -alert.opened_at.timestamp()))
+    expect(row(page, in_order[2].id)).to_have_class(re.compile("gw-chosen"))
+
+
+def test_a_more_severe_alert_takes_neither_the_selection_nor_the_place(page, world) -> None:
+    """While the list is scrolled, what arrives above leaves the chosen row chosen and where it is on the screen."""
+    crowd = world.open(Kind.TRAFFIC, still=False)
+    with world.store.write() as tx:
+        incident = tx.incident(crowd.id)
+        for number in range(30):
+            alert = replace(incident.alert, id=f"{crowd.id[:-3]}x{number:02d}")
+            tx.save(replace(incident, alert=alert), new=True)
+    page.reload()
+    connected(page)
+    last = f"{crowd.id[:-3]}x15"
+    row(page, last).scroll_into_view_if_needed()
+    row(page, last).click()
+    expect(row(page, last)).to_have_class(re.compile("gw-chosen"))
+    before = row(page, last).bounding_box()
+    assert before is not None
+    fire = world.open(Kind.FIRE, still=False)
+    expect(page.locator(".gw-row").first).to_have_attribute("data-arg", fire.id)
+    expect(row(page, last)).to_have_class(re.compile("gw-chosen"))
+    after = row(page, last).bounding_box()
+    assert after is not None
+    assert abs(after["y"] - before["y"]) < 1
+    expect(page.locator("h1")).to_contain_text("疑似异常停车")
+
+
+def test_other_alerts_changes_do_not_read_the_timeline_again(page, world, monkeypatch) -> None:
+    """An open page reads the shown alert's changes when it is selected and when it changes."""
+    connected(page)
+    shown = world.open(Kind.FIRE, still=False)
+    expect(page.locator(".gw-timeline li")).to_have_count(1)
+    page.wait_for_timeout(500)
+    asked: list[str] = []
+    read = SnapshotReader._rows
+
+    def counting(self, chosen, former, changed):
+        rows = read(self, chosen, former, changed)
+        if former is None or rows[0] is not former.rows:
+            asked.append(chosen.id)
+        return rows
+
+    monkeypatch.setattr(SnapshotReader, "_rows", counting)
+    other = world.open(Kind.CROWD, still=False)
+    expect(row(page, other.id)).to_be_visible()
+    assert asked == []
+    world.book.decide(shown.id, Decision.CONFIRMED, by="op-07")
+    expect(page.locator(".gw-timeline li")).to_have_count(2)
+    assert set(asked) == {shown.id}
+
+
+def test_a_first_load_without_the_store_claims_nothing(page, world, monkeypatch) -> None:
+    """Somebody who opens the page while the database is away reads that nothing is known, not that there are no alerts."""
+
+    def broken(*_asked):
+        raise StoreError("away")
+
+    monkeypatch.setattr(world.alerts, "list", broken)
+    page.reload()
+    expect(page.locator(".gw-empty")).to_contain_text("警情情况不明")
+    expect(page.locator(".gw-empty")).not_to_contain_text("目前没有警情")
+    monkeypatch.undo()
+    expect(page.locator(".gw-empty")).to_contain_text("目前没有警情")
 
 
 def test_a_dismissed_alert_is_confirmed_only_with_words(page, world) -> None:

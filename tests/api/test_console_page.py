@@ -10,7 +10,13 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from api.application import create_app
+from api.console.page import ConsolePage
+from api.console.texts import Language, Words
+from api.feed import JournalFeed
+from api.metrics import ApiMetrics
+from api.operations import Operations
 from api.server import ApiServer
+from events.errors import DecisionConflict, StoreError, UnknownIncident, UnknownRevision
 from gridwatch.core.zone import Kind
 
 
@@ -107,3 +113,22 @@ def test_a_page_that_never_connects_leaves_no_listener(http, console) -> None:
     """Fetching the page without a browser costs nothing that stays."""
     http.get("/")
     assert console._app.state.feed._listeners == set()
+
+
+def test_a_decision_that_was_refused_says_why(world) -> None:
+    """Each refusal has its own words; what is not the store's fault is not blamed on it."""
+    words, services, metrics = Words(Language.ZH), world.services(), ApiMetrics(world.registry)
+    page = ConsolePage(Operations(services, metrics), JournalFeed(world.alerts, metrics), services, words)
+    refusals = [
+        page._refusal(error)
+        for error in (
+            StoreError("away"),
+            UnknownIncident("x"),
+            UnknownRevision(5, 2),
+            DecisionConflict("op-09", world.clock.now(), "dismissed", 2),
+        )
+    ]
+    keys = ("refused.store", "refused.gone", "refused.unseen")
+    assert refusals[:3] == [words(key) for key in keys]
+    assert "op-09" in refusals[3]
+    assert "已排除" in refusals[3]

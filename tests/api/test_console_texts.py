@@ -20,6 +20,7 @@ from gridwatch.core.camera import SightState
 from gridwatch.core.zone import Kind
 
 ZH, EN = Words(Language.ZH), Words(Language.EN)
+MARKET, BRIDGE = "34020000001320000001", "34020000001320000002"
 PLACES = re.compile(r"\{(\w+)\}")
 
 
@@ -47,7 +48,9 @@ def test_chinese_texts_are_chinese() -> None:
         ("activity", Activity),
         ("decision", Decision),
         ("case", CaseState),
-        ("reason", DismissReason),
+        ("reason", (*DismissReason, "restart", "seen_again_without_it")),
+        ("flag", ("unknown", "late", "illegal", "other_case", "conflict", "collision")),
+        ("evidence", ("still", "clip")),
         ("lane", Lane),
         ("state", SightState),
         ("severity", ("1", "2", "3", "4")),
@@ -102,8 +105,10 @@ def reader(world) -> SnapshotReader:
 
 
 def test_pending_alerts_come_first(world, reader) -> None:
-    """What waits for an operator stands above what was decided, each part newest first."""
-    old, done, new = (world.open(kind, still=False) for kind in (Kind.FIRE, Kind.CROWD, Kind.SMOKE))
+    """What waits for an operator stands above what was decided, of the same severity the newest first."""
+    old = world.open(Kind.FIRE, MARKET, still=False)
+    done = world.open(Kind.CROWD, still=False)
+    new = world.open(Kind.FIRE, BRIDGE, still=False)
     world.book.decide(done.id, Decision.CONFIRMED, by="op-07")
     snapshot = reader.read(None, 50, None)
     assert [alert.id for alert in snapshot.listing.in_order()] == [new.id, old.id, done.id]
@@ -136,6 +141,37 @@ def test_an_empty_list_is_never_shown_without_its_proof(world, reader) -> None:
     page = overview.list_html(snapshot.listing, None, reader.sight(), ZH)
     assert ZH("list.empty_blind") in page
     assert ZH("sight.none") in page
+
+
+@pytest.mark.parametrize("words", [ZH, EN], ids=["zh", "en"])
+def test_a_store_that_does_not_answer_never_reads_as_no_alerts(world, reader, monkeypatch, words) -> None:
+    """At a first load without the store the page says that nothing is known, and claims no reason; sight is still told."""
+    former = reader.read(None, 50, None)
+
+    def broken(*_asked):
+        raise StoreError("away")
+
+    monkeypatch.setattr(world.alerts, "list", broken)
+    for before in (None, former):
+        snapshot = reader.read(None, 50, before)
+        page = overview.list_html(snapshot.listing, None, snapshot.sight, words)
+        assert words("list.unknown") in page
+        assert words("sight.store") in overview.head_html(snapshot.sight, 0, words)
+        assert words("sight.seeing", seeing=3, cameras=3) in page
+        claims = {key: words(key) in page for key in ("list.empty_proof", "list.empty_blind", "sight.none")}
+        assert not any(claims.values()), claims
+        assert f"<h2>{words('list.empty')}</h2>" not in page
+
+
+def test_without_the_store_nobody_says_that_nothing_is_to_review(world, reader) -> None:
+    """A list of reviewed alerts that is not current does not claim that none waits."""
+    alert = world.open(still=False)
+    world.book.decide(alert.id, Decision.CONFIRMED, by="op-07")
+    listing = reader.read(None, 50, None).listing
+    assert EN("list.none_pending") in overview.list_html(listing, None, reader.sight(), EN)
+    page = overview.list_html(listing, None, reader.sight(store_answers=False), EN)
+    assert EN("list.none_pending") not in page
+    assert EN("list.unknown") in page
 
 
 def test_the_head_tells_what_is_not_seen(world, reader) -> None:
@@ -206,21 +242,6 @@ def test_a_deadline_whose_step_was_taken_runs_no_longer(world) -> None:
         for name in ("review", "sign", "handle", "verify")
     }
     assert met == {"review": True, "sign": True, "handle": True, "verify": False}
-
-
-def test_the_timeline_tells_the_case_systems_steps(world) -> None:
-    """Each change has its time, its words, who made it, and for a case the unit."""
-    alert = world.open(Kind.FIRE)
-    world.book.decide(alert.id, Decision.DISMISSED, by="op-07", reason="false_alarm", note="路灯 <i>")
-    world.book.decide(alert.id, Decision.CONFIRMED, by="op-08", note="明火")
-    world.answer(alert, "accepted", 1)
-    world.answer(alert, "dispatched", 2)
-    page = detail.timeline_html(world.alerts.timeline(alert.id), world.clock.now(), EN)
-    assert "false alarm · 路灯 &lt;i&gt;" in page
-    assert "operator op-07" in page
-    assert "<b>dispatched</b> <span>城南消防站</span>" in page
-    assert "<b>accepted</b> <span>DESK-1 · 城南消防站</span>" in page
-    assert page.index("dispatched") < page.index("accepted") < page.index("opened")
 
 
 def test_what_an_operator_typed_cannot_become_markup(world) -> None:

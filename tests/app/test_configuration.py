@@ -4,6 +4,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -77,6 +78,12 @@ cameras:
             5,
             "needs a purpose",
         ),
+        ("cameras:\n  - id: a\n    url: rtsp://h/x\n    zones: []\n", 4, "at least 1 item"),
+        (
+            "cameras:\n  - id: a\n    url: rtsp://h/x\n    zones: [{id: z, kinds: [fire]}, {id: z, kinds: [fire]}]\n",
+            4,
+            "used more than once in this camera",
+        ),
         (
             "cameras:\n  - id: a\n    url: rtsp://h/x\n    zones:\n      - {id: z, kinds: [face]}\n",
             5,
@@ -91,6 +98,51 @@ def test_a_mistake_in_the_cameras_is_named_with_its_line(tmp_path, text, line, p
         load_cameras(file)
     assert f"{file}:{line}:" in str(caught.value)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("cameras: 2026-13-45\n", "is not valid YAML"),
+        ("cameras: \x07\n", "is not valid YAML"),
+        ("cameras: !!python/object:os.system []\n", "is not valid YAML"),
+        ("? [a, b]\n: 1\n", "is not valid YAML"),
+        ("state: a\nstate: b\n", "field 'state' stands here a second time"),
+        ("queue: {url: 'http://x'}\n", "redis://"),
+        ("queue: {url: 'redis://:${NOT_SET_ANYWHERE}@h'}\n", "NOT_SET_ANYWHERE is not set"),
+        ("store: nonsense://x\n", "sqlite:///"),
+        ("ingest: {look_every_s: 30}\n", "less than or equal to 8"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_one_sentence(tmp_path, text, part):
+    """No kind of broken file ends in a traceback."""
+    file = written(tmp_path, "g.yaml", text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    assert str(file) in str(caught.value)
+    assert part in str(caught.value)
+
+
+def test_a_password_of_any_characters_reaches_the_camera_and_nobody_else(tmp_path, monkeypatch):
+    """Before the @ a value of the environment is percent-encoded."""
+    monkeypatch.setenv("PW", "p@ss/w:o#rd？")
+    file = written(tmp_path, "c.yaml", "cameras:\n  - {id: a, url: 'rtsp://admin:${PW}@192.0.2.1:554/x'}\n")
+    (camera,) = load_cameras(file)
+    assert unquote(urlsplit(camera.url.reveal()).password or "") == "p@ss/w:o#rd？"
+    assert camera.url.host == "192.0.2.1:554"
+    assert "ss" not in f"{camera.url} {camera.url!r}"
+
+
+@pytest.mark.parametrize(
+    "url", ["rtsp://admin:S3cret＠192.0.2.1/x", "rtsp://admin:S3cret@192.0.2.1:99999/x", "rtsp://"]
+)
+def test_an_address_that_is_none_is_told_without_its_password(tmp_path, url):
+    """Full-width characters of an input method are a usual mistake."""
+    file = written(tmp_path, "c.yaml", f"cameras:\n  - id: a\n    url: '{url}'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_cameras(file)
+    assert f"{file}:3:" in str(caught.value)
+    assert "S3cret" not in str(caught.value)
 
 
 def test_every_mistake_is_named_at_once(tmp_path):
@@ -144,10 +196,10 @@ def test_run_with_unreadable_weights_ends_with_2(tmp_path):
     (tmp_path / "weights" / "gridwatch-start.onnx").write_bytes(b"not a network")
     written(tmp_path, "cameras.yaml", "cameras: []\n")
     config = written(tmp_path, "gridwatch.yaml", f"models: {{catalogue: {catalogue}}}\n")
-    ended = gridwatch("check", str(config))
-    assert ended.returncode == 2
-    assert "gridwatch-start.onnx" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    for ended in (gridwatch("check", str(config)), gridwatch("run", "-c", str(config))):
+        assert ended.returncode == 2
+        assert "gridwatch-start.onnx" in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_the_command_has_help_for_every_command():

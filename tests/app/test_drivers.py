@@ -16,8 +16,8 @@ from events.grids import Grids
 from events.incidents import IncidentBook, Policy
 from events.reading import AlertReader
 from events.stores.sql import Store
-from gridwatch.app.clips import ClipCutter
-from gridwatch.app.live import Shard
+from gridwatch.app import live as live_module
+from gridwatch.app.live import Shard, ShardSpec
 from gridwatch.app.lockstep import drive
 from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.core.camera import Camera, SightState
@@ -112,9 +112,7 @@ def run_live(clip: Path, network: object, book: NotingBook, clock: ManualClock) 
         admission, backoff = threading.BoundedSemaphore(1), Backoff(random.Random(1), base_s=60)
         return Feed(item.intake, lambda: source, deliver, clock=clock, backoff=backoff, admission=admission)
 
-    shard = Shard(
-        [pipeline(clock, network)], make_feed, book, ClipCutter(5, 5, lambda *_: None), clock, (1, 2)
-    )
+    shard = Shard([pipeline(clock, network)], make_feed, book, clock, ShardSpec(1, 2))
     source.is_idle = shard.is_idle
     shard.start()
     assert source.finished.wait(50)
@@ -159,3 +157,41 @@ def test_a_network_without_answers_makes_the_camera_degraded_and_raises_nothing(
     (status,) = shard.statuses()
     assert (status.state, status.last_look_at) == (SightState.DEGRADED, None)
     assert "device lost" in status.reason
+
+
+class Broken:
+    """Detectors with a mistake in them."""
+
+    needs_crowd = False
+
+    def update(self, _look, _answer):
+        raise ZeroDivisionError
+
+    def claims_within_s(self, _kind):
+        return 0.0
+
+
+def test_a_look_that_cannot_be_judged_is_unknown(clip, network, tmp_path, monkeypatch):
+    """A camera whose detectors fail does not count as seeing, however well the network answers."""
+    clock = ManualClock(START)
+    monkeypatch.setattr(f"{__name__}.Judge", lambda _camera: Broken())
+    with Store.open(f"sqlite:///{tmp_path / 'broken'}.db") as store:
+        shard = run_live(clip, network, NotingBook(store, clock), clock)
+    assert shard.counts.unknown == shard.counts.looks > 3
+    (status,) = shard.statuses()
+    assert (status.state, status.reason) == (SightState.DEGRADED, "a look could not be judged")
+
+
+def test_a_stuck_worker_stops_the_heartbeat(monkeypatch):
+    """Native code that never returns looks like life from outside; the parent must hear nothing."""
+    beats: list[int] = []
+    shard = Shard(
+        [], lambda *_: None, None, ManualClock(START), ShardSpec(0, 0, beat=lambda: beats.append(1))
+    )
+    shard._live()
+    assert beats == [1]
+    monkeypatch.setattr(live_module, "STUCK_S", 0.0)
+    shard.to_look.put("a", None)
+    shard.to_look.take(0)
+    shard._live()
+    assert beats == [1]

@@ -23,8 +23,9 @@ stop.wait()
 """
 PARENT = """
 import sys
-from gridwatch.app.supervisor import supervise
-sys.exit(supervise([sys.executable, "-c", sys.argv[1], sys.argv[2]]))
+from gridwatch.app import supervisor
+supervisor.HUNG_AFTER_S = 1.0
+sys.exit(supervisor.Supervisor([sys.executable, "-c", sys.argv[1], sys.argv[2]]).run())
 """
 
 
@@ -85,6 +86,57 @@ def test_a_child_that_ended_on_purpose_is_not_restarted(tmp_path, code):
     parent = start(f"import sys; open(sys.argv[1], 'a').write('1\\n'); sys.exit({code})", pids)
     assert parent.wait(10) == code
     assert pids.read_text() == "1\n"
+
+
+HANGS = """
+import os, sys, time
+from pathlib import Path
+from gridwatch.app.supervisor import heartbeat
+Path(sys.argv[1]).open("a").write(f"{os.getpid()}\\n")
+heartbeat()()
+time.sleep(60)
+"""
+BEATS = HANGS.replace(
+    "heartbeat()()\ntime.sleep(60)", "beat = heartbeat()\nwhile True: beat(); time.sleep(0.2)"
+)
+BREAKS = HANGS.replace("time.sleep(60)", "sys.exit(2)")
+
+
+def test_a_child_that_lives_but_has_stopped_beating_is_replaced(tmp_path):
+    """A deadlock is as blind as a crash, and nobody would see it."""
+    pids = tmp_path / "pids"
+    parent = start(HANGS, pids)
+    try:
+        first, second = wait_for_pids(pids, 2)[:2]
+        assert first != second
+        assert gone(first)
+    finally:
+        parent.terminate()
+        assert parent.wait(10) == 0
+
+
+def test_a_child_that_beats_is_left_alone(tmp_path):
+    """Beats within the bound keep it."""
+    pids = tmp_path / "pids"
+    parent = start(BEATS, pids)
+    try:
+        wait_for_pids(pids, 1)
+        time.sleep(2.5)
+        assert len(wait_for_pids(pids, 1)) == 1
+    finally:
+        parent.terminate()
+        assert parent.wait(10) == 0
+
+
+def test_a_file_broken_while_it_ran_well_does_not_end_it(tmp_path):
+    """Once a child was healthy, wrong input is tried again until somebody mends it."""
+    pids = tmp_path / "pids"
+    parent = start(BREAKS, pids)
+    try:
+        assert len(wait_for_pids(pids, 2)) >= 2
+    finally:
+        parent.terminate()
+        assert parent.wait(10) == 0
 
 
 def test_a_stop_reaches_the_child(tmp_path):

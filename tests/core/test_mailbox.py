@@ -2,6 +2,7 @@
 """The one-slot mailbox between two stages."""
 
 import threading
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +72,18 @@ def test_what_is_put_is_taken_or_counted_as_replaced(puts):
         box.done(found[0])
     assert taken == dict(puts)
     assert len(taken) + box.replaced == len(puts)
+
+
+def test_what_is_in_work_for_long_is_told():
+    """A worker that never comes back shows; one that is done does not."""
+    box: Mailbox[int] = Mailbox()
+    assert box.longest_in_work_s() == 0
+    assert box.is_idle()
+    box.put("a", 1)
+    assert not box.is_idle()
+    box.take(0)
+    time.sleep(0.02)
+    assert box.longest_in_work_s() >= 0.02
+    box.done("a")
+    assert box.longest_in_work_s() == 0
+    assert box.is_idle()

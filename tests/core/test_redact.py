@@ -14,6 +14,7 @@ from gridwatch.core.redact import SecretUrl, redact
         "rtsp://admin:S3cret@10.0.0.5:554/x",
         "cannot open rtsp://admin:S3cret@10.0.0.5/x: 401",
         "rtsp://admin:S3cret@word@10.0.0.5/x",
+        "rtsp://admin:S3cret/and#more?@10.0.0.5/x",
         "http://h/play?user=admin&password=S3cret&x=1",
         "two rtsp://a:S3cret@h/1 and redis://:S3cret@h/0",
     ],

@@ -93,6 +93,11 @@ class Watch:
     def see_picture(self, picture: Picture, *things: Thing) -> list[Finding]:
         return self._look(picture, answer_of(things))
 
+    def see_shaken(self, *things: Thing) -> list[Finding]:
+        """A look whose whole picture is another one: nothing in it can be compared with the look before."""
+        coarse = np.random.default_rng(round(self.now_s * 1000)).integers(0, 255, (18, 32), np.uint8)
+        return self._look(Picture(coarse.repeat(10, 0).repeat(10, 1)), answer_of(things))
+
     def no_answer(self) -> list[Finding]:
         return self._look(paint([]), Unknown("time-out"))
 

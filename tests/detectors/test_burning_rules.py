@@ -207,3 +207,91 @@ def test_evidence_boxes_name_classes_only(watch, flame):
         seen.see(flame.looking(look))
     box = seen.said[0].boxes[0]
     assert (box.x0, box.y1, box.label, box.confidence) == (0.4, 0.6, "fire", 0.6)
+
+
+@pytest.mark.parametrize("step_s", [25.0, 30.0, 45.0, 110.0])
+def test_a_camera_looked_at_seldom_claims_all_the_same(watch, burning, step_s):
+    """Where looks are always far apart, the look before is what there is to compare with: it opens and stays."""
+    seen = watch(step_s=step_s)
+    for look in range(20):
+        seen.see(burning.looking(look))
+    # Nothing is known of the first look, nor of the second, before which no interval was usual.
+    assert seen.seconds(Stage.OPENED) == [5 * step_s]
+    assert "ended" not in seen.stages()
+
+
+def test_a_lamp_looked_at_seldom_is_nothing(watch, burning):
+    """A slow cadence does not make a fixture move."""
+    seen = watch(step_s=30.0)
+    for look in range(40):
+        seen.see(burning, brightness=30 * (look % 2))
+    assert seen.said == []
+
+
+def test_looks_that_cannot_be_measured_end_nothing(watch, burning):
+    """A camera that shakes, with the flame in every look, says neither that it burns nor that it went out."""
+    seen = watch()
+    for look in range(6):
+        seen.see(burning.looking(look))
+    for _ in range(40):
+        seen.see_shaken(burning)
+    assert "ended" not in seen.stages()
+
+
+def test_looks_too_far_apart_end_nothing(watch, burning):
+    """Beyond two minutes nothing is compared; a flame in every look does not end by that."""
+    seen = watch()
+    for look in range(6):
+        seen.see(burning.looking(look))
+    seen.step_s = 150.0
+    for look in range(40):
+        seen.see(burning.looking(look))
+    assert "ended" not in seen.stages()
+
+
+def test_time_that_cannot_be_measured_does_not_count_towards_the_end(watch, flame):
+    """After such looks, the end takes as long from the last one that told as it always does."""
+    seen = watch()
+    for look in range(6):
+        seen.see(flame.looking(look))
+    for _ in range(2):
+        seen.see()
+    for _ in range(10):
+        seen.see_shaken(flame)
+    for _ in range(10):
+        seen.see()
+    # Twelve observed seconds without it: two looks before the shaking, four after it.
+    assert seen.seconds(Stage.ENDED) == [12.0 + 4.0 + 20.0 + 8.0]
+    assert seen.said[-1].facts["unseen_s"] == 12.0
+    assert seen.said[-1].facts["looks_without"] == 6
+
+
+def test_boxes_elsewhere_that_cannot_be_measured_hold_nothing(watch, flame, thing):
+    """A reflection in another corner of a shaken picture is not the flame; what ended stays ended."""
+    seen = watch()
+    for look in range(6):
+        seen.see(flame.looking(look))
+    for _ in range(7):
+        seen.see_shaken(thing(ObjectClass.FIRE, 0.6, (0.8, 0.1, 0.9, 0.2)))
+    for _ in range(3):
+        seen.see()
+    assert seen.stages().count("ended") == 1
+    assert seen.stages()[-1] == "ended"
+
+
+@pytest.mark.parametrize(("shaken_looks", "is_claimed"), [(5, True), (15, False)])
+def test_looks_in_favour_outlast_a_short_shake_only(watch, flame, thing, shaken_looks, is_claimed):
+    """Beside a fire, looks that could not be measured neither cost evidence nor keep it beyond its 24 s."""
+
+    def faint(look):
+        return thing(ObjectClass.SMOKE, 0.3, (0.1, 0.05, 0.3, 0.3), look)
+
+    seen = watch()
+    for look in range(4):
+        seen.see(flame.looking(look), *([faint(look)] if look == 3 else []))
+    for _ in range(shaken_looks):
+        seen.see_shaken(flame, faint(0))
+    seen.see(flame.looking(7))
+    assert [finding.kind for finding in seen.said if finding.stage is Stage.OPENED] == [Kind.FIRE]
+    seen.see(flame.looking(8), faint(8))
+    assert (Kind.SMOKE in {finding.kind for finding in seen.said}) is is_claimed

@@ -73,6 +73,36 @@ def test_pictures_that_cannot_be_compared_are_not_measured(second, step_s):
     assert np.isnan(measured(scene(80), second, step_s=step_s)[1])
 
 
+@pytest.mark.parametrize(
+    ("times_s", "is_measured"),
+    [
+        ([0, 30, 60], True),
+        ([0, 30, 60, 145], True),
+        ([0, 30, 60, 155], False),
+        ([0, 4, 8, 12, 33], False),
+        ([0, 90, 94, 98, 140], False),
+        ([0, 100, 200, 319], True),
+        ([0, 100, 200, 321], False),
+        ([0, 4, 8, 12, 16, 20, 60, 100, 140, 180], True),
+    ],
+    ids=[
+        "its own cadence",
+        "two looks missed",
+        "more than three intervals",
+        "a gap in a fast cadence",
+        "one long gap is no cadence",
+        "within two minutes",
+        "never beyond two minutes",
+        "a cadence that became slow",
+    ],
+)
+def test_what_is_too_old_follows_the_cadence(times_s, is_measured):
+    """The look before counts up to 20 s, or up to three usual intervals, and never beyond 120 s."""
+    meter = ChangeMeter()
+    changes = [meter.measure(look(scene(), at_s), one_box()).change[0] for at_s in times_s]
+    assert bool(np.isfinite(changes[-1])) is is_measured
+
+
 def test_a_black_picture_before_is_not_measured():
     """Where the whole picture is another one, nothing inside a box was seen to change."""
     texture = np.random.default_rng(3).integers(0, 255, (18, 32), np.uint8).repeat(20, 0).repeat(20, 1)

@@ -52,6 +52,39 @@ def test_hysteresis_keeps_a_crowd_that_wavers(crowd, crowd_of):
     assert "ended" not in crowd.stages()
 
 
+def test_one_dip_does_not_cost_the_hysteresis(crowd, crowd_of):
+    """A look below 0.8 of the limit in an open claim counts for itself; those above it go on holding the claim."""
+    for _ in range(4):
+        crowd.see(*crowd_of(12))
+    crowd.see(*crowd_of(7))
+    for _ in range(30):
+        crowd.see(*crowd_of(9))
+    assert crowd.stages().count("opened") == 1
+    assert "ended" not in crowd.stages()
+    assert (crowd.said[-1].at - crowd.said[-1].began_at).total_seconds() == crowd.said[-1].facts["dwell_s"]
+
+
+def test_after_the_end_the_dwell_begins_anew(crowd, crowd_of):
+    """What stood before the end lends nothing to what comes later."""
+    for _ in range(4):
+        crowd.see(*crowd_of(12))
+    for _ in range(20):
+        crowd.see(*crowd_of(7))
+    crowd.see(*crowd_of(12))
+    assert crowd.stages()[-1] == "ended"
+    for _ in range(2):
+        crowd.see(*crowd_of(12))
+    assert crowd.stages().count("opened") == 2
+    assert (crowd.said[-1].at - crowd.said[-1].began_at).total_seconds() == 4.0
+
+
+def test_a_dip_before_the_claim_begins_the_dwell_anew(crowd, crowd_of):
+    """Before anything is claimed, a zone that empties between looks is no crowd that stays."""
+    for look in range(30):
+        crowd.see(*crowd_of(7 if look % 2 else 12))
+    assert crowd.said == []
+
+
 def test_it_ends_after_the_zone_has_emptied_for_a_while(crowd, crowd_of):
     """Below 0.8 of the limit for the hold time ends it once."""
     for _ in range(4):

@@ -17,7 +17,7 @@ from detectors.standing import StandingPlaces, vehicles_of
 from gridwatch.core.detections import Detections, ObjectClass
 from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Stage
-from gridwatch.core.zone import CrowdLimit, Kind
+from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -132,6 +132,37 @@ def test_a_rebuilt_judge_does_not_reuse_ids(watch, flame, camera, zone):
             seen.see(flame.looking(look))
         seen.judge = Judge(camera(zone(Kind.FIRE)))
     assert len({finding.finding_id for finding in seen.said}) == 2
+
+
+def test_each_kind_says_within_what_time_it_claims_anew(camera, zone):
+    """The longest rule of a kind decides; a kind that is off needs no time."""
+    judge = Judge(
+        camera(
+            zone(
+                Kind.FIRE, Kind.CROWD, Kind.TRAFFIC, crowd=CrowdLimit(10, 60.0), traffic=TrafficLimit(180.0)
+            ),
+            zone(Kind.CROWD, Kind.TRAFFIC, crowd=CrowdLimit(10, 30.0), traffic=TrafficLimit(900.0)),
+        )
+    )
+    times_s = {kind: judge.claims_within_s(kind) for kind in Kind}
+    assert times_s == {Kind.FIRE: 40.0, Kind.SMOKE: 0.0, Kind.CROWD: 75.0, Kind.TRAFFIC: 930.0}
+
+
+@pytest.mark.parametrize("step_s", [2.0, 4.0, 8.0, 30.0, 100.0])
+def test_what_is_there_from_the_start_is_claimed_within_that_time(
+    watch, flame, smoke, thing, crowd_of, step_s
+):
+    """At every cadence, a happening that outlived a restart is claimed again before its time is over."""
+    car = thing(ObjectClass.CAR, 0.7, (0.7, 0.7, 0.9, 0.9))
+    seen, opened_s, observed_s = watch(step_s=step_s), {}, 0.0
+    for look in range(660):
+        new = seen.see(car, flame.looking(look), smoke.looking(look), *crowd_of(30))
+        observed_s += min(step_s, 8.0) if look else 0.0
+        opened_s |= {finding.kind: observed_s for finding in new if finding.stage is Stage.OPENED}
+        if len(opened_s) == len(Kind):
+            break
+    assert set(opened_s) == set(Kind)
+    assert all(at_s <= seen.judge.claims_within_s(kind) for kind, at_s in opened_s.items())
 
 
 boxes = st.lists(

@@ -190,6 +190,20 @@ def test_a_passing_lorry_does_not_reset_the_stand(road, car):
     assert seen.seconds(Stage.OPENED) == [44.0]
 
 
+def test_looks_that_cannot_be_measured_do_not_end_a_stand(road, car):
+    """A camera that shakes, with the vehicle in every look, does not show that it left."""
+    seen = road()
+    seen.see()
+    for _ in range(8):
+        seen.see(car)
+    for _ in range(30):
+        seen.see_shaken(car)
+    for _ in range(4):
+        seen.see(car)
+    assert seen.stages().count("opened") == 1
+    assert "ended" not in seen.stages()
+
+
 def test_overlooked_for_two_looks_is_still_standing(road, car, picture_of):
     """The network may miss a vehicle that stands there all the time."""
     seen = road(dwell_s=30.0)

@@ -242,6 +242,9 @@ class MemoryDesk:
     def lose_marks(self):
         self.queue.marks.clear()
 
+    def drop_mark(self, source):
+        self.queue.marks.pop(source, None)
+
     def set_mark(self, source, mark):
         self.queue.marks[source] = mark
 
@@ -285,6 +288,9 @@ class RedisDesk:
 
     def lose_marks(self):
         self.client.delete("gridwatch:cases:marks")
+
+    def drop_mark(self, source):
+        self.client.hdel("gridwatch:cases:marks", source)
 
     def set_mark(self, source, mark):
         self.client.hset("gridwatch:cases:marks", source, str(mark))

@@ -3,6 +3,7 @@
 
 import pytest
 
+from events import reading
 from events.alerts import Activity, AlertFilter, Decision
 from events.errors import UnknownIncident
 from gridwatch.core.errors import InputError
@@ -94,6 +95,23 @@ def test_the_journal_is_read_on_from_a_number(filled):
     assert [row.seq for row in rows] == list(range(1, filled.reader.last_seq() + 1))
     assert filled.reader.rows_after(3, 2) == rows[3:5]
     assert filled.reader.rows_after(filled.reader.last_seq(), 5) == []
+
+
+def test_a_long_timeline_shows_its_newest_rows(room, monkeypatch):
+    """Beyond what one read returns the oldest rows are left out, not the newest; all can be read on by number."""
+    monkeypatch.setattr(reading, "ROWS_MAX", 4)
+    alert = room.opened()
+    room.opened("other", kind=Kind.SMOKE, subtype="smoke")
+    for _ in range(3):
+        room.book.camera_lost(alert.camera_id, "dark")
+        room.says(Stage.UPDATED)
+    kinds = ["opened", *["unseen", "seen"] * 3]
+    assert room.kinds(alert.id) == kinds[-4:]
+    assert [row.kind for row in room.reader.newest_rows(alert.id, 2)] == kinds[-2:]
+    first = room.reader.rows_of(alert.id, 0, 3)
+    rest = room.reader.rows_of(alert.id, first[-1].seq, 99)
+    assert [row.kind for row in (*first, *rest)] == kinds
+    assert room.reader.newest_rows("0199", 5) == []
 
 
 def test_counts_tell_what_there_is(filled):

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the case system's answers do: each once, only to the `case` field, and nothing is ever dropped."""
 
+import json
+
 import pytest
 
 from events.alerts import CaseState, Decision
 from events.errors import DecodeError
 from events.messages import CaseReply
+from events.times import local_text
+from gridwatch.core.finding import Stage
 
 DECISION = "cn.gridwatch.decision.made.v1"
 
@@ -54,8 +58,6 @@ def test_answers_are_never_messages(room):
 
 
 def reply_of(room, data, number="d1"):
-    import json
-
     return {
         "id": number,
         "source": "urn:case-desk:test",
@@ -210,10 +212,78 @@ def test_a_decision_made_in_the_case_system_is_a_decision(room):
     now = room.reader.get(alert.id)
     assert (now.decision, now.decided.by, now.decided.reason) == (
         "dismissed",
-        "case:urn:case-desk:test",
+        "case:urn:case-desk:test:d-1",
         "harmless",
     )
     assert room.book.answer(CaseReply.parse(reply_of(room, data))) == "duplicate"
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("误报", "false_alarm"), ("无需处置", "harmless"), ("演练", "drill"), ("重复", "duplicate")],
+)
+def test_a_dismissal_may_say_its_reason_in_chinese(room, word, reason):
+    """The four reasons are understood in Chinese too and recorded as the one word that everybody reads."""
+    alert = room.opened()
+    data = {"incident_id": alert.id, "decision": "dismissed", "reason": word}
+    assert room.book.answer(CaseReply.parse(reply_of(room, data))) == "recorded"
+    assert room.reader.get(alert.id).decided.reason == reason
+
+
+@pytest.mark.parametrize("by", [None, "  ", "x" * 5_000, "\ud800"])
+def test_who_decided_there_is_told_within_bounds(room, by):
+    """The case system stays readable whatever stands for its staff code."""
+    alert = room.opened()
+    data = {"incident_id": alert.id, "decision": "confirmed", "by": by}
+    fields = reply_of(room, data) | {"source": "urn:case-desk:" + "y" * 150, "data": json.dumps(data)}
+    assert room.book.answer(CaseReply.parse(fields)) == "recorded"
+    decided = room.reader.get(alert.id).decided
+    assert decided.by.startswith("case:urn:case-desk:yy")
+    assert len(decided.by) <= 96
+    assert (decided.by.count(":") == 4) == bool(by and by.strip())
+
+
+def test_a_changed_decision_needs_a_reason_or_a_note(room):
+    """What the case system decides against a standing decision is kept, and moves nothing, unless it says why."""
+    alert = room.opened()
+    room.book.decide(alert.id, Decision.DISMISSED, by="op-1", reason="harmless")
+    data = {"incident_id": alert.id, "decision": "confirmed"}
+    assert room.book.answer(CaseReply.parse(reply_of(room, data, "d1"))) == "illegal"
+    assert room.book.answer(CaseReply.parse(reply_of(room, data | {"note": "复核"}, "d2"))) == "recorded"
+    assert room.reader.get(alert.id).decision is Decision.CONFIRMED
+
+
+def test_the_helping_unit_does_not_become_the_one_that_leads(room):
+    """The report names the lead unit whatever the helping ones say; the timeline shows them all."""
+    alert = room.opened()
+    room.book.decide(alert.id, Decision.CONFIRMED, by="op-1")
+    lead, help_ = {"code": "1", "name": "消防救援大队"}, {"code": "2", "name": "城管中队"}
+    say(room, alert, "accepted", 1)
+    say(room, alert, "dispatched", 2, unit=lead, role="lead")
+    say(room, alert, "dispatched", 3, unit=help_, role="assist")
+    say(room, alert, "signed", 4, unit=help_, role="assist")
+    say(room, alert, "signed", 5, unit=lead, role="lead")
+    say(room, alert, "handled", 6, unit=help_, role="assist")
+    room.says(Stage.ENDED)
+    assert json.loads(room.reader.newest_message().data)["case_dept"] == "消防救援大队"
+    replies = [row.payload["reply"] for row in room.reader.timeline(alert.id) if row.kind == "case"]
+    units = [json.loads(reply["data"]).get("unit", {}).get("name") for reply in replies]
+    assert units == [None, lead["name"], help_["name"], help_["name"], lead["name"], help_["name"]]
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+08:00", "1999-12-31T23:59:59Z", "2101-01-01T00:00:00Z"],
+)
+def test_a_time_out_of_any_range_is_no_time(room, at):
+    """The answer counts as of now, its text stays as it came, and the incident can be written later."""
+    alert = room.opened()
+    assert say(room, alert, "reported", 1, at=at) == "recorded"
+    assert say(room, alert, "accepted", 2, at=at) == "recorded"
+    assert room.says(Stage.ENDED).activity == "ended"
+    data = json.loads(room.reader.newest_message().data)
+    assert data["case_at"] == data["reported_at"] == local_text(room.clock.now())
+    assert at in room.reader.timeline(alert.id)[1].payload["reply"]["data"]
 
 
 @pytest.mark.parametrize(

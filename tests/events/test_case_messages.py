@@ -11,6 +11,7 @@ import pytest
 
 from events.alerts import Decision
 from events.errors import DecodeError
+from events.evidence import MASKED
 from events.messages import CaseReply, message_of, write_schemas
 from events.policy import Policy, Push
 from gridwatch.core.finding import Stage
@@ -119,7 +120,7 @@ def test_the_picture_that_leaves_is_the_masked_one_and_its_hash_is_true(evidence
     (medium,) = data["media"]
     assert (medium["masked"], medium["w"], medium["h"]) == (True, 960, 540)
     assert medium["uri"] == f"/api/v1/evidence/{medium['sha256']}.jpg"
-    stored = room.evidence.path(medium["sha256"], ".jpg").read_bytes()
+    stored = room.evidence.path(medium["sha256"], MASKED).read_bytes()
     assert hashlib.sha256(stored).hexdigest() == medium["sha256"] == alert.still.masked_sha256
     assert alert.still.sha256.encode() not in message.data
 

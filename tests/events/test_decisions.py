@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from events.alerts import Decision, DismissReason
-from events.errors import DecisionConflict, IllegalDecision, UnknownIncident
+from events.errors import DecisionConflict, IllegalDecision, UnknownIncident, UnknownRevision
 from gridwatch.core.finding import Stage
 
 
@@ -72,6 +72,16 @@ def test_new_facts_refuse_no_decision(room):
     room.clock.advance(61)
     assert room.says(Stage.UPDATED, looks_taken=9).revision == 2
     assert room.book.decide(alert.id, Decision.CONFIRMED, by="op-1", seen_revision=1).revision == 3
+
+
+@pytest.mark.parametrize("seen", [0, 2, 999_999_999])
+def test_a_revision_that_was_never_there_refuses_a_decision(room, seen):
+    """Who names a revision that the incident never had did not see it: refused with both numbers, nothing recorded."""
+    alert = room.opened()
+    with pytest.raises(UnknownRevision) as raised:
+        room.book.decide(alert.id, Decision.CONFIRMED, by="op-1", seen_revision=seen)
+    assert (raised.value.seen, raised.value.revision) == (seen, 1)
+    assert room.kinds(alert.id) == ["opened"]
 
 
 def test_a_change_needs_a_reason(room):

@@ -10,7 +10,7 @@ import pytest
 from events import evidence as evidence_module
 from events.alerts import AlertFilter, Decision
 from events.errors import EvidenceError, UnknownIncident
-from events.evidence import EvidenceStore, mask
+from events.evidence import CLEAN, MASKED, EvidenceStore, mask
 from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Box, Stage
 from gridwatch.core.zone import Kind
@@ -38,12 +38,21 @@ def test_a_still_is_stored_clean_and_masked(tmp_path, kit):
     still = store.put_still(kit.Picture(1920, 1080), [FLAME], kit.START, [PERSON])
     assert (still.width, still.height, still.captured_at) == (960, 540, kit.START)
     assert still.sha256 != still.masked_sha256
-    for sha256 in (still.sha256, still.masked_sha256):
-        content = store.path(sha256, ".jpg").read_bytes()
+    for sha256, suffix in ((still.sha256, CLEAN), (still.masked_sha256, MASKED)):
+        content = store.path(sha256, suffix).read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256
         assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape == (540, 960, 3)
     small = store.put_still(kit.Picture(320, 180), [], kit.START)
     assert (small.width, small.height) == (320, 180)
+
+
+def test_clean_and_masked_stills_are_not_mistaken_for_each_other(tmp_path, kit):
+    """Who asks for the masked file of a clean picture's hash, or the other way, finds none."""
+    store = EvidenceStore(tmp_path)
+    still = store.put_still(kit.Picture(), [FLAME], kit.START, [PERSON])
+    for sha256, suffix in ((still.sha256, MASKED), (still.masked_sha256, CLEAN)):
+        with pytest.raises(EvidenceError, match="no evidence"):
+            store.path(sha256, suffix)
 
 
 def test_persons_are_blurred_and_evidence_is_drawn(kit):
@@ -63,8 +72,8 @@ def test_a_person_label_in_the_evidence_is_blurred_too(kit, tmp_path):
     edge = Box(0.95, 0.9, 1.0, 1.0, "person", 0.5)
     nothing = Box(0.3, 0.3, 0.3, 0.3, "person", 0.5)
     still = store.put_still(kit.Picture(), [PERSON, edge, nothing], kit.START)
-    masked = cv2.imread(str(store.path(still.masked_sha256, ".jpg")))
-    clean = cv2.imread(str(store.path(still.sha256, ".jpg")))
+    masked = cv2.imread(str(store.path(still.masked_sha256, MASKED)))
+    clean = cv2.imread(str(store.path(still.sha256, CLEAN)))
     inner = Box(0.52, 0.3, 0.58, 0.7, "", 0)
     assert detail(masked, inner) < detail(clean, inner) / 5
 
@@ -73,8 +82,8 @@ def test_a_crowd_is_veiled_as_a_whole(evidence_room, kit):
     """People whom the counter saw without boxes are blurred with the whole picture."""
     room = evidence_room
     alert = room.book.record(room.finding(kind=Kind.CROWD, subtype="count", count=80), kit.Picture())
-    masked = cv2.imread(str(room.evidence.path(alert.still.masked_sha256, ".jpg")))
-    clean = cv2.imread(str(room.evidence.path(alert.still.sha256, ".jpg")))
+    masked = cv2.imread(str(room.evidence.path(alert.still.masked_sha256, MASKED)))
+    clean = cv2.imread(str(room.evidence.path(alert.still.sha256, CLEAN)))
     corner = Box(0.7, 0.7, 0.9, 0.9, "", 0)
     assert detail(masked, corner) < detail(clean, corner) / 5
 
@@ -167,7 +176,7 @@ def test_a_still_exists_before_its_row(evidence_room, kit, monkeypatch):
 
     def watched(tx, before, change, act):
         still = change.after.alert.still
-        seen.append(room.evidence.path(still.masked_sha256, ".jpg").is_file())
+        seen.append(room.evidence.path(still.masked_sha256, MASKED).is_file())
         return write(tx, before, change, act)
 
     monkeypatch.setattr(room.book._recording, "write", watched)

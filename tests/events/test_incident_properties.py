@@ -19,6 +19,7 @@ from events.queues.memory import MemoryCaseQueue
 from events.relay import Relay
 from gridwatch.core.clock import ManualClock
 from gridwatch.core.finding import Stage
+from gridwatch.core.zone import Kind
 
 WORDS = [
     "reported",
@@ -75,7 +76,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def settle(self):
-        self.room.book.settle(self.kit.BRIDGE)
+        self.room.book.settle(self.kit.BRIDGE, Kind.FIRE)
 
     @rule()
     def restart(self):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which findings make one incident, what is a revision, and what the camera's sight does to it."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -165,12 +166,18 @@ def test_after_a_restart_the_same_incident_goes_on(room):
 
 
 def test_what_nobody_claims_ends_once_the_camera_has_seen_long_enough(room, kit):
-    """Settling ends what stayed unseen and leaves what a finding holds."""
+    """Settling ends what stayed unseen of the kind that is asked for, and leaves what a finding holds."""
     fire, smoke = room.opened("f1"), room.opened("f2", kind=Kind.SMOKE, subtype="smoke")
     room.again()
     room.says(Stage.OPENED, "g1", kind=Kind.SMOKE, subtype="smoke")
     room.clock.advance(60)
-    assert room.book.settle(kit.BRIDGE) == 1
+    room.opened("t1", kind=Kind.TRAFFIC, subtype="stopped_vehicle")
+    room.again()
+    room.says(Stage.OPENED, "h1", kind=Kind.SMOKE, subtype="smoke")
+    assert [room.book.settle(kit.BRIDGE, kind) for kind in (Kind.CROWD, Kind.SMOKE)] == [0, 0]
+    assert room.book.settle(kit.BRIDGE, Kind.FIRE) == 1
+    unseen = room.reader.list(AlertFilter(activity=Activity.UNSEEN), None, 9).items
+    assert [one.kind for one in unseen] == [Kind.TRAFFIC]
     assert (room.reader.get(fire.id).activity, room.reader.get(smoke.id).activity) == ("ended", "ongoing")
     assert room.reader.get(fire.id).ended_at == room.clock.now()
 
@@ -179,9 +186,62 @@ def test_settling_spares_a_finding_that_has_nothing_new_to_say(room, kit):
     """A running finding holds its unseen incident through a blind time in the same process."""
     alert = room.opened("f1")
     room.book.camera_lost(kit.BRIDGE, "stalled")
-    assert room.book.settle(kit.BRIDGE) == 0
+    assert room.book.settle(kit.BRIDGE, Kind.FIRE) == 0
     assert room.says(Stage.ENDED, "f1").activity == "ended"
     assert room.kinds(alert.id) == ["opened", "unseen", "ended"]
+
+
+def of_zone(room, zone_id, name, stage=Stage.OPENED, **facts):
+    finding = room.finding(stage, f"f-{zone_id}", kind=Kind.CROWD, subtype="count", **facts)
+    return room.book.record(replace(finding, zone_id=zone_id, zone_name=name), None)
+
+
+def test_a_second_zone_is_told_at_once_and_the_report_names_the_zone_it_describes(room):
+    """A zone more is a revision and a message; zone, facts and text are of one finding, and every zone is listed."""
+    alert = of_zone(room, "north", "北广场", count=80)
+    room.clock.advance(1)
+    second = of_zone(room, "south", "南广场", count=120)
+    assert (second.id, second.revision) == (alert.id, 2)
+    message = room.reader.newest_message()
+    data = json.loads(message.data)
+    assert message.type == "cn.gridwatch.incident.updated.v1"
+    assert (data["zone_id"], data["zone_name"], data["zones"]) == ("south", "南广场", ["north", "south"])
+    assert (data["facts"], "南广场" in data["description"]) == ({"count": 120}, True)
+    room.clock.advance(1)
+    assert of_zone(room, "south", "南广场", Stage.UPDATED, count=121) is None
+    room.clock.advance(6)
+    of_zone(room, "north", "北广场", Stage.UPDATED, count=90)
+    now = room.reader.get(alert.id)
+    assert (now.zone_id, now.zone_name, now.facts, now.revision) == ("north", "北广场", {"count": 90}, 2)
+    assert "北广场" in now.text["zh"]
+
+
+def test_an_end_in_another_zone_leaves_what_is_described(room):
+    """The last finding may end in another zone than the one shown: zone, facts and text stay of one finding."""
+    of_zone(room, "north", "北广场", count=80)
+    room.clock.advance(1)
+    of_zone(room, "south", "南广场", count=120)
+    of_zone(room, "south", "南广场", Stage.ENDED, count=3)
+    ended = of_zone(room, "north", "北广场", Stage.ENDED, count=5)
+    assert (ended.activity, ended.zone_id, ended.facts) == ("ended", "south", {"count": 120})
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_exercise_swallows_nothing_real(room, kit, ended):
+    """A finding never joins or reopens an incident of another run mode; back in the exercise it finds its own."""
+    room.policy = kit.replace(room.policy, run_mode="exercise")
+    room.again()
+    drill = room.opened("d1")
+    if ended:
+        room.says(Stage.ENDED, "d1")
+    room.policy = kit.replace(room.policy, run_mode="actual")
+    room.again()
+    real = room.opened("f1")
+    assert (real.id != drill.id, real.run_mode, real.revision) == (True, "actual", 1)
+    room.policy = kit.replace(room.policy, run_mode="exercise")
+    room.again()
+    assert room.opened("d2").id == drill.id
+    assert count(room) == 2
 
 
 def test_an_update_opens_what_was_never_recorded(room):

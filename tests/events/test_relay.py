@@ -237,20 +237,6 @@ def test_a_tail_of_another_epoch_is_a_contradiction(room, desk):
     assert desk.own() == ["x:1"]
 
 
-def test_nothing_is_sent_twice_when_the_source_is_renamed(room, desk, kit):
-    """A renamed source has a mark of its own; what the old name sent stays sent."""
-    fill(room, 2)
-    relay_of(room, desk.queue).step()
-    room.policy = kit.replace(room.policy, source_id="51011700005020000002")
-    room.again()
-    fill(room, 2, start=2)
-    relay = relay_of(room, desk.queue)
-    relay.step()
-    relay.step()
-    assert desk.own() == wanted(room)
-    assert {entry["source"][-1] for entry in desk.entries()} == {"1", "2"}
-
-
 def test_detection_goes_on_while_the_queue_is_away(room):
     """Without a queue everything is recorded; the backlog counts and its oldest message grows older."""
     queue = MemoryCaseQueue()

@@ -3,6 +3,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,6 +16,7 @@ from events.stores.schema import METADATA
 from events.stores.sql import Store
 from events.stores.writing import Entry
 from gridwatch.core.errors import InputError
+from gridwatch.core.finding import Stage
 
 
 @pytest.fixture
@@ -54,6 +56,23 @@ def check_chain(found):
 def test_migrations_and_code_describe_the_same_tables(store):
     """A database made by the migrations differs in nothing from the schema that the code uses."""
     with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_an_older_store_learns_the_run_mode_of_its_incidents(room, kit):
+    """A store of the first schema is brought up to date when it is opened; what it holds keeps its run mode."""
+    room.policy = kit.replace(room.policy, run_mode="exercise")
+    room.again()
+    drill = room.opened("d1")
+    room.says(Stage.ENDED, "d1")  # else the start would write it again
+    room.store.close()
+    with closing(sqlite3.connect(room.folder / "gridwatch.db")) as database, database:
+        database.execute("ALTER TABLE incidents DROP COLUMN run_mode")
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    room.open()
+    assert room.opened("d2").id == drill.id
+    with room.store.read() as connection:
+        assert connection.execute(text("SELECT run_mode FROM incidents")).scalar() == "exercise"
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
 

@@ -122,6 +122,19 @@ def test_an_outage_is_nobodys_silence_and_no_key_interval(sight, clock):
     assert sight.status().state is BLIND
 
 
+def test_a_camera_with_rare_key_frames_is_not_blind_between_them(sight, clock):
+    """A key frame every 12 s, the stream running on: after the first it is known, and sight is steady."""
+    states = []
+    for _ in range(12):
+        sight.decoded(clock.mono_s())
+        for _ in range(12):
+            clock.advance(1)
+            states.append(sight.status().state)
+    assert BLIND not in states[14:]
+    clock.advance(36)
+    assert sight.status().state is BLIND
+
+
 def test_the_age_of_the_last_look_is_told(sight, clock):
     """The age counts from capture; an answer that comes late for an older look does not make it older."""
     clock.advance(30)

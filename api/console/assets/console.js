@@ -50,6 +50,25 @@
     document.cookie = `gridwatch_language=${language}; path=/; max-age=31536000; samesite=strict`;
   }
 
+  // The list is written anew at every change: in a list that was scrolled, the chosen row stays where it is on the screen.
+  function holdChosen() {
+    const list = document.querySelector(".gw-list");
+    if (list === null) return;
+    const place = () => {
+      const chosen = list.querySelector(".gw-chosen");
+      if (chosen === null) return null;
+      const key = `${chosen.dataset.arg} ${chosen.classList.contains("gw-pending")}`;
+      return { key, top: chosen.offsetTop - list.scrollTop };
+    };
+    let held = place();
+    list.addEventListener("scroll", () => { held = place(); }, { passive: true });
+    new MutationObserver(() => {
+      const now = place();
+      if (list.scrollTop > 0 && held !== null && now?.key === held.key) list.scrollTop += now.top - held.top;
+      held = place();
+    }).observe(list, { childList: true });
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.target.classList?.contains("gw-note") && ["Enter", "Escape"].includes(event.key)) event.target.blur();
   });
@@ -60,6 +79,7 @@
     if (root() === null) return;
     clearInterval(started);
     rememberLanguage();
+    holdChosen();
     setInterval(tick, 1000);
     tick();
   }, 50);

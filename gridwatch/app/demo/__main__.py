@@ -13,19 +13,22 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 
 from gridwatch.app.demo.check import Happening, Plan, run_check
 from gridwatch.app.demo.files import write_configuration
 from gridwatch.app.demo.observer import Observer
-from gridwatch.app.demo.processes import DemoError, Process, check_port, free_port, together, wait_for_file
-from gridwatch.core.errors import InputError
+from gridwatch.app.demo.processes import Process, check_port, free_port, together, wait_for_file
+from gridwatch.core.errors import GridwatchError, InputError
+from gridwatch.core.redact import redact
 from gridwatch.core.zone import Kind
 
 ROOT = Path(__file__).resolve().parents[3]
 SCENES = ROOT / ".venv" / "scenes" / "ultralytics" / "assets"
 CHECK_S = 175.0  # the check ends within 180 s whatever happens
-READY_S = 60.0
+READY_S = 45.0
+OWN_READY_S = 15.0  # one's own camera may be away: the console shows it blind
 ALERT_WITHIN_S = 45.0  # an alert that comes later than this after the latest onset (or the start) is none
 STEP_S = 0.7  # the case desk takes this long for a step of a case
 OWN_ZONE = {
@@ -60,16 +63,21 @@ def demo(
 
     It says 疑似 (suspected) and is no certified fire alarm.
     """
+    given, clips = _own_sources(sources or [])
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     scenes = _scene_arguments(seed, without, flame_in_quiet=flame_in_quiet)
     if check:
+        if given or clips:
+            raise InputError(
+                "--check proves the chain on its own scenes; leave out --check to watch your own cameras"
+            )
         with tempfile.TemporaryDirectory(prefix="gridwatch-") as scratch:
             raise typer.Exit(_check(Path(scratch), scenes, seed))
     check_port(port)
-    folder = ROOT / "run" / "demo"
+    folder = ROOT / "run" / f"demo-{port}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _show(folder, sources or [], scenes, port)
+    _show(folder, scenes, (given, clips), port)
 
 
 def _scene_arguments(seed: int, without: Kind | None, *, flame_in_quiet: bool) -> list[str]:
@@ -88,10 +96,7 @@ def _start(processes: list[Process], folder: Path, cameras: list[dict[str, Any]]
     processes.append(
         Process.start("case-desk", ["gridwatch.app.cli", "case-desk", "--redis", url, *state], folder)
     )
-    observer = Observer(f"http://127.0.0.1:{port}", url)
-    if not observer.wait_until_seeing(len(cameras), READY_S):
-        raise watcher.failure(f"does not see all {len(cameras)} cameras after {READY_S:.0f} s")
-    return observer
+    return Observer(f"http://127.0.0.1:{port}", url)
 
 
 def _check(folder: Path, scenes: list[str], seed: int) -> int:
@@ -101,6 +106,10 @@ def _check(folder: Path, scenes: list[str], seed: int) -> int:
         processes.append(simulator)
         city = simulator.first_line(READY_S)
         observer = _start(processes, folder, city["cameras"], free_port())
+        if not observer.wait_until_seeing(len(city["cameras"]), READY_S):
+            raise processes[1].failure(
+                f"does not see all {len(city['cameras'])} cameras after {READY_S:.0f} s"
+            )
         typer.echo(f"{len(city['cameras'])} cameras seen, {time.time() - started:.1f} s after the start")
         plan = _plan(city, end_by=started + CHECK_S)
         failures = run_check(observer, plan, typer.echo)
@@ -126,15 +135,18 @@ def _plan(city: dict[str, Any], end_by: float) -> Plan:
     return Plan(happenings, frozenset(city["quiet"]), alert_by=min(alert_by, end_by), end_by=end_by)
 
 
-def _show(folder: Path, sources: list[str], scenes: list[str], port: int) -> None:
+def _show(folder: Path, scenes: list[str], own: tuple[dict[str, str], list[Path]], port: int) -> None:
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with together() as processes:
         cameras = (
-            _own_cameras(processes, folder, sources) if sources else _scene_cameras(processes, folder, scenes)
+            _own_cameras(processes, folder, *own) if any(own) else _scene_cameras(processes, folder, scenes)
         )
         observer = _start(processes, folder, cameras, port)
-        typer.echo(_banner(observer, cameras, folder, time.monotonic() - began))
+        seeing = observer.wait_until_seeing(len(cameras), READY_S if not any(own) else OWN_READY_S)
+        typer.echo(_banner(observer, len(cameras), folder, time.monotonic() - began))
+        if not seeing:
+            typer.echo("Not every camera is seen yet; the console says which, and why.")
         try:
             while all(process.popen.poll() is None for process in processes):
                 time.sleep(0.5)
@@ -151,26 +163,46 @@ def _scene_cameras(processes: list[Process], folder: Path, scenes: list[str]) ->
     return cameras
 
 
-def _own_cameras(processes: list[Process], folder: Path, sources: list[str]) -> list[dict[str, Any]]:
-    """Return cameras for the user's own clips (served by the simulator) and streams (used as they are)."""
-    given = dict(source.split("=", 1) for source in sources if "=rtsp" in source)
-    clips = [Path(source) for source in sources if "=rtsp" not in source]
+def _own_sources(sources: list[str]) -> tuple[dict[str, str], list[Path]]:
+    """Return the user's own streams by name, and clips.
+
+    Raises:
+        InputError: a clip is not there, or a name is used twice.
+    """
+    given: dict[str, str] = {}
+    clips: list[Path] = []
+    for source in sources:
+        name, _, url = source.partition("=")
+        if not url.startswith(("rtsp://", "rtsps://")):
+            clips.append(Path(source))
+        elif name in given:
+            raise InputError(f"the name {name!r} is used twice; give each stream its own NAME=rtsp://…")
+        else:
+            given[name] = url
     missing = [clip for clip in clips if not clip.is_file()]
     if missing:
         raise InputError("is neither a clip that is there nor NAME=rtsp://…", file=missing[0])
+    return given, clips
+
+
+def _own_cameras(
+    processes: list[Process], folder: Path, given: dict[str, str], clips: list[Path]
+) -> list[dict[str, Any]]:
+    """Return cameras for the user's own streams (used as they are) and clips (served by the simulator)."""
+    found = dict(given)
     if clips:
         arguments = ["gridwatch.app.cli", "simulate", "--port", "0", "--with-parent", *map(str, clips)]
         simulator = Process.start("simulator", arguments, folder, tells=True)
         processes.append(simulator)
-        ready = simulator.first_line(READY_S)
-        given |= {camera["name"]: camera["url"] for camera in ready["cameras"]}
-    return [{"id": name, "name": name, "url": url, "zones": [OWN_ZONE]} for name, url in given.items()]
+        for camera in simulator.first_line(READY_S)["cameras"]:
+            found[camera["name"] if camera["name"] not in found else f"{camera['name']}-clip"] = camera["url"]
+    return [{"id": name, "name": name, "url": url, "zones": [OWN_ZONE]} for name, url in found.items()]
 
 
-def _banner(observer: Observer, cameras: list[dict[str, Any]], folder: Path, seconds: float) -> str:
+def _banner(observer: Observer, cameras: int, folder: Path, seconds: float) -> str:
     return "\n".join(
         [
-            f"{len(cameras)} cameras seen, {seconds:.1f} s after the start. Ctrl-C ends the demo.",
+            f"Watching {cameras} cameras, {seconds:.1f} s after the start. Ctrl-C ends the demo.",
             f"  console   {observer.base_url}/",
             f"  API       {observer.base_url}/docs   alerts: {observer.base_url}/api/v1/alerts",
             f"  queue     {observer.queue_url}   (stream gridwatch:cases)",
@@ -187,8 +219,9 @@ def main() -> None:
     except InputError as error:
         typer.echo(error, err=True)
         sys.exit(2)
-    except DemoError as error:
-        typer.echo(f"FAIL {error}", err=True)
+    except (GridwatchError, httpx.HTTPError) as error:
+        typer.echo(getattr(error, "log", ""), err=True)
+        typer.echo(f"FAIL {redact(str(error))}")
         sys.exit(1)
 
 

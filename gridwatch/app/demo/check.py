@@ -94,27 +94,27 @@ def _report(plan: Plan, seen: dict[Kind, Seen], observer: Observer, say: Callabl
             failures.append(f"{kind}: no alert")
             continue
         camera = item.alert["camera_id"]
-        onset = next(
-            happening.onset
-            for happening in plan.happenings
-            if happening.kind is kind and happening.camera_id == camera
-        )
+        onset = next(one.onset for one in plan.happenings if one.kind is kind and one.camera_id == camera)
         times = {"alert": item.on_api, "stream": item.on_stream, "closed": item.closed}
         say(
             f"{kind} camera={camera} " + " ".join(f"{name}={_since(at, onset)}" for name, at in times.items())
         )
-        failures += [
-            f"{kind}: not {name}"
-            for name, at in (("on the stream", item.on_stream), ("closed", item.closed))
-            if at is None
-        ]
-    quiet = ",".join(sorted(plan.quiet))
+        failures += [f"{kind}: {problem}" for problem in _problems(item)]
+    coverage = observer.coverage
     say(
-        f"quiet cameras={quiet} alerts=0 seeing={observer.coverage.get('seeing')}/{observer.coverage.get('cameras')}"
+        f"quiet cameras={','.join(sorted(plan.quiet))} alerts=0 seeing={coverage.get('seeing')}/{coverage.get('cameras')}"
     )
-    if observer.coverage.get("seeing") != observer.coverage.get("cameras"):
+    if coverage.get("seeing") != coverage.get("cameras"):
         failures.append("sight: not every camera was seen at the end")
     return failures
+
+
+def _problems(item: Seen) -> list[str]:
+    """Return what did not come of an alert: its message, the message's still, the closed case."""
+    if item.on_stream is None:
+        return ["not on the stream"]
+    found = [item.still_problem] if item.still_problem else []
+    return [*found, "not closed"] if item.closed is None else found
 
 
 def _since(at: float | None, onset: float) -> str:

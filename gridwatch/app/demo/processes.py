@@ -16,10 +16,16 @@ from typing import Any, Self
 from gridwatch.core.errors import GridwatchError, InputError
 
 STOP_TIMEOUT_S = 15.0
+SETTLE_S = 0.5  # a process whose output has ended is about to end
+WRONG_INPUT = 2
 
 
 class DemoError(GridwatchError):
-    """A process of the demo ended or did not get ready; the message holds the end of its log."""
+    """A process of the demo ended or did not get ready; `log` is the end of what it wrote."""
+
+    def __init__(self, message: str, log: str) -> None:
+        self.log = log
+        super().__init__(message)
 
 
 @dataclass(slots=True)
@@ -51,12 +57,16 @@ class Process:
         found: dict[str, Any] = json.loads(line)
         return found
 
-    def failure(self, what: str) -> DemoError:
-        """Return an error that shows the end of the log."""
-        tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        return DemoError(
-            f"{self.name} {what} (exit code {self.popen.poll()}); its log {self.log} ends with:\n{tail}"
-        )
+    def failure(self, what: str) -> GridwatchError:
+        """Return an error with the end of the log; an InputError where the process said that its input is wrong."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            code = self.popen.wait(SETTLE_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        if code == WRONG_INPUT and lines:
+            return InputError(lines[-1])
+        return DemoError(f"{self.name} {what} (exit code {code}), see {self.log}", "\n".join(lines[-15:]))
 
     def stop(self) -> None:
         """Ask it to end; kill it if it does not."""
