@@ -10,12 +10,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import structlog
+
+from gridwatch.core.parent import when_parent_is_gone
 
 log = structlog.get_logger()
 
@@ -152,16 +153,12 @@ def heartbeat() -> Callable[[], None]:
     return beat
 
 
-def end_with_parent(stop: Callable[[], None], *, grace_s: float = 3.0) -> threading.Thread:
-    """Call `stop` when standard input ends, because the parent is gone; end hard if that takes over `grace_s`."""
+def end_with_parent(stop: Callable[[], None], *, grace_s: float = 3.0) -> None:
+    """Call `stop` when the parent is gone; end hard if that takes over `grace_s`."""
 
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
-            pass
+    def end() -> None:
         stop()
         time.sleep(grace_s)
         os._exit(1)
 
-    thread = threading.Thread(target=watch, name="parent-watch", daemon=True)
-    thread.start()
-    return thread
+    when_parent_is_gone(end)

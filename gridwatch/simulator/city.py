@@ -5,20 +5,20 @@ It is a process of its own (`serve`), so that a restart of whoever watches it do
 """
 
 import asyncio
-import os
 import re
 import secrets
 import signal
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from gridwatch.core.clock import Clock
 from gridwatch.core.errors import InputError
+from gridwatch.core.parent import when_parent_is_gone
 from gridwatch.simulator.control import ControlServer, Json
 from gridwatch.simulator.errors import FeedError
 from gridwatch.simulator.feed import Ahead, Feed
@@ -198,7 +198,7 @@ async def _serve(city: City, ready: Callable[[Ports], None], clock: Clock, *, wi
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if with_parent:
-        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), daemon=True).start()
+        when_parent_is_gone(partial(_set_from_elsewhere, loop, stop))
     async with running_city(city, clock) as ports:
         ready(ports)
         await stop.wait()
@@ -210,10 +210,7 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
         task.get_loop().call_exception_handler(context)
 
 
-def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    with suppress(OSError, ValueError):
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+def _set_from_elsewhere(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     with suppress(RuntimeError):  # the loop may have ended first
         loop.call_soon_threadsafe(stop.set)
 

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gridwatch.core.errors import InputError
+from gridwatch.core.parent import when_parent_is_gone
 from gridwatch.simulator.case_desk.book import CaseBook, Rules
 from gridwatch.simulator.case_desk.errors import UnreadableMessage
 from gridwatch.simulator.case_desk.store import CaseStore
@@ -91,7 +92,7 @@ def run_case_desk(options: CaseDeskOptions, stop: threading.Event | None = None)
     )
     tell = _nothing if options.quiet else _print_line
     if options.with_parent:
-        threading.Thread(target=_end_with_stdin, args=(ending,), name="stdin-watch", daemon=True).start()
+        when_parent_is_gone(ending.set)
     try:
         with _ended_by_signals(ending, install=stop is None), CaseStore(options.state) as store:
             CaseDesk(options, store, CaseBook(store, rules, time.time, tell), client, tell).serve(ending)
@@ -276,13 +277,6 @@ def _ended_by_signals(stop: threading.Event, *, install: bool) -> Iterator[None]
     finally:
         for number, action in zip(numbers, before, strict=True):
             signal.signal(number, action)
-
-
-def _end_with_stdin(stop: threading.Event) -> None:
-    with suppress(OSError):
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-    stop.set()
 
 
 def _print_line(line: str) -> None:
