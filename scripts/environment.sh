@@ -19,7 +19,12 @@ find_python() {
   stop_with "gridwatch needs Python 3.11 or newer; found $there. Install it (Debian/Ubuntu: apt install python3 python3-venv) or name one in GRIDWATCH_PYTHON."
 }
 
-pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --retries 2 "$@"; }
+# On a terminal pip shows its own progress; elsewhere (CI, logs) it is silent unless something is wrong.
+pip_install() {
+  local quiet=--quiet
+  [ -t 2 ] && quiet=--progress-bar=on
+  .venv/bin/python -m pip install "$quiet" --disable-pip-version-check --no-input --retries 2 "$@" >&2
+}
 
 prepare_environment() {
   local lock="requirements/$1.lock" stamp python

@@ -216,6 +216,8 @@ def main() -> None:
     """Run the demo; end with one clear sentence where something is wrong."""
     try:
         command()
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it: 128 and the signal's number
     except InputError as error:
         typer.echo(error, err=True)
         sys.exit(2)
