@@ -195,7 +195,8 @@ def check_fire_goes_on(observer: Observer, result: Round, when: str) -> None:
     time.sleep(GOES_ON_FOR_S)
     found = fires(observer)
     if len(found) != 1:
-        result.failures.append(f"{when}: {len(found)} fire incidents, expected the one")
+        cameras = [(fire["camera_id"], fire["activity"], fire["opened_at"]) for fire in found]
+        result.failures.append(f"{when}: {len(found)} fire incidents, expected the one: {cameras}")
 
 
 def compare(folder: Path, queue_url: str, result: Round) -> None:

@@ -11,7 +11,7 @@ from detectors.change import ChangeMeter
 from detectors.claims import LONGEST_STEP_S, Moment
 from detectors.crowd import CrowdRule
 from detectors.errors import ForeignLook
-from detectors.fire import fire_rule
+from detectors.fire import fire_rule, flames_only
 from detectors.smoke import smoke_rule
 from detectors.traffic import TrafficRule
 from gridwatch.core.camera import Camera
@@ -73,7 +73,8 @@ class Judge:
         return self._judge(moment, detections)
 
     def _judge(self, moment: Moment, detections: Detections) -> list[Finding]:
-        said = [finding for rule in self._fires for finding in rule.update(moment, detections)]
+        flames = flames_only(detections)
+        said = [finding for rule in self._fires for finding in rule.update(moment, flames)]
         beside_fire = any(rule.is_claimed for rule in self._fires)
         for smoke in self._smokes:
             said += smoke.update(moment, detections, beside_fire=beside_fire)

@@ -295,3 +295,22 @@ def test_looks_in_favour_outlast_a_short_shake_only(watch, flame, thing, shaken_
     assert [finding.kind for finding in seen.said if finding.stage is Stage.OPENED] == [Kind.FIRE]
     seen.see(flame.looking(8), faint(8))
     assert (Kind.SMOKE in {finding.kind for finding in seen.said}) is is_claimed
+
+
+def test_what_the_network_would_rather_call_smoke_is_no_flame(watch, zone, flame, smoke):
+    """White smoke in the sun scores as fire too, in the same box but lower: one claim, of smoke."""
+    seen = watch(zone(Kind.FIRE, Kind.SMOKE))
+    for look in range(12):
+        plume = smoke.looking(look)
+        as_fire = type(flame)(flame.cls, plume.confidence - 0.1, plume.xyxy, look)
+        seen.see(plume, as_fire)
+    assert {finding.kind for finding in seen.said} == {Kind.SMOKE}
+
+
+def test_a_flame_stays_one_beside_weaker_or_other_smoke(watch, zone, flame, smoke):
+    """Smoke that scores lower in the same box, or stands elsewhere, takes nothing from a fire."""
+    seen = watch(zone(Kind.FIRE, Kind.SMOKE))
+    for look in range(12):
+        fire = flame.looking(look)
+        seen.see(fire, type(smoke)(smoke.cls, fire.confidence - 0.1, fire.xyxy, look), smoke.looking(look))
+    assert Kind.FIRE in {finding.kind for finding in seen.said}

@@ -110,7 +110,9 @@ def _check(folder: Path, scenes: list[str], seed: int) -> int:
             raise processes[1].failure(
                 f"does not see all {len(city['cameras'])} cameras after {READY_S:.0f} s"
             )
-        typer.echo(f"{len(city['cameras'])} cameras seen, {time.time() - started:.1f} s after the start")
+        typer.echo(
+            f"seed {seed}: {len(city['cameras'])} cameras seen, {time.time() - started:.1f} s after the start"
+        )
         plan = _plan(city, end_by=started + CHECK_S)
         failures = run_check(observer, plan, typer.echo)
     for failure in failures:

@@ -125,7 +125,7 @@ class Smoke:
     def __init__(self, camera: str, slot: Slot, fluids: FluidBank, foot: tuple[int, int]) -> None:
         rng = slot.rng
         height = int(rng.uniform(300, 400))
-        grey = rng.uniform(50, 95) if rng.integers(3) else rng.uniform(224, 240)
+        grey = rng.uniform(50, 95) if rng.integers(3) else rng.uniform(208, 224)
         tone = (grey * rng.uniform(0.98, 1.04), grey, grey * rng.uniform(0.97, 1.02))
         columns = []
         for beside in (-0.09, 0.08, 0.0):
