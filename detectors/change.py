@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gridwatch.core.detections import Detections
+from gridwatch.core.detections import Detections, ObjectClass
 from gridwatch.core.geometry import Float32
 from gridwatch.core.look import Look
 
@@ -35,7 +35,9 @@ class ChangeMeter:
         NaN (not measured) at the first look, when the look before is too old (more than 20 s and more than three
         times the usual interval between looks, or more than 120 s), and when the picture as a whole is another
         one: another size, a black picture before, a camera that turns or shakes. The median difference outside
-        all boxes is subtracted first, so that a camera whose exposure hunts does not make a lamp flicker.
+        the boxes is subtracted first, so that a camera whose exposure hunts does not make a lamp flicker: for fire
+        and smoke outside those, for all others outside those, because a camera's zones decide which of the two the
+        network is asked for, and what it says of the one must not depend on the other.
         """
         luma = cv2.resize(look.frame.luma(), (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA).astype(np.int16)
         size = (look.frame.width, look.frame.height)
@@ -43,7 +45,13 @@ class ChangeMeter:
         self._last, self._size, self._at_mono_s = luma, size, look.at_mono_s
         if before is None or is_cut(luma - before):
             return detections.with_change(np.full(len(detections), np.nan, np.float32))
-        return detections.with_change(changes_inside(luma - before, detections.xyxy))
+        difference = luma - before
+        burning = np.isin(detections.class_id, (ObjectClass.FIRE, ObjectClass.SMOKE))
+        change = np.zeros(len(detections), np.float32)
+        for together in (burning, ~burning):
+            if together.any():
+                change[together] = changes_inside(difference, detections.xyxy[together])
+        return detections.with_change(change)
 
     def _is_fresh(self, look: Look) -> bool:
         """Tell whether the look before is recent enough to compare with, and note the interval."""

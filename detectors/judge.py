@@ -15,7 +15,7 @@ from detectors.fire import fire_rule, flames_only
 from detectors.smoke import smoke_rule
 from detectors.traffic import TrafficRule
 from gridwatch.core.camera import Camera
-from gridwatch.core.detections import Detections, Unknown
+from gridwatch.core.detections import Detections, Part, Unknown
 from gridwatch.core.finding import Finding
 from gridwatch.core.look import Look
 from gridwatch.core.zone import Kind
@@ -35,9 +35,16 @@ class Judge:
         self._observed_s = 0.0
 
     @property
-    def needs_crowd(self) -> bool:
-        """Whether the crowd counter has to run on this camera's looks."""
-        return bool(self._crowds)
+    def parts(self) -> frozenset[Part]:
+        """What this camera's looks have to ask the network for; all other parts may stay uncomputed."""
+        wanted: set[Part] = set()
+        if self._fires or self._smokes:
+            wanted.add(Part.FIRE)
+        if self._crowds:
+            wanted |= {Part.PEOPLE, Part.CROWD}
+        if self._traffic:
+            wanted.add(Part.PEOPLE)
+        return frozenset(wanted)
 
     def claims_within_s(self, kind: Kind) -> float:
         """Return the observed seconds that the rules for `kind` may need to claim what is there from the first look.

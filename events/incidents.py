@@ -8,6 +8,7 @@ then. Nothing is confirmed here by itself. Safe for several threads.
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 from events import decisions, joining
@@ -99,12 +100,9 @@ class IncidentBook:
         with self._lock, self._store.write() as tx:
             incident, join = self._place(tx, finding)
             change = self._change(incident, join, finding)
-            if change is None:
-                written = None
-            else:
-                if change.kind is not None and still is not None:
-                    change = replace(change, after=_with_still(change.after, still, finding))
-                written = self._recording.write(tx, incident, change, self._act())
+            if still is not None:
+                change = _shown(incident, change, still, finding, self._clock.now())
+            written = None if change is None else self._recording.write(tx, incident, change, self._act())
             owner = written or incident
         if join in (Join.ENDS, Join.LEAVES, Join.NOTHING):
             self._claims.release(finding.finding_id)
@@ -283,6 +281,19 @@ def _known(tx: Writer, incident_id: str) -> Incident:
     if incident is None:
         raise UnknownIncident(incident_id)
     return incident
+
+
+def _shown(
+    incident: Incident | None, change: Change | None, still: StillRef, finding: Finding, now: datetime
+) -> Change | None:
+    """Return the change with its picture. A first picture is worth a revision, though nothing else is new."""
+    after = incident if change is None else change.after
+    if after is None:
+        return None
+    after = _with_still(after, still, finding)
+    if change is not None and change.kind is not None:
+        return replace(change, after=after)
+    return Change("updated", joining.revised(after, now))
 
 
 def _with_still(incident: Incident, still: StillRef, finding: Finding) -> Incident:

@@ -15,8 +15,8 @@ _JPEG_QUALITY = 82
 class DecodedFrame:
     """One decoded picture; the `Frame` of core.
 
-    Several threads may ask it: scaling is done by one at a time, and the last view made is kept, because the
-    network and the picture of an alert want the same one. Views are not to be written to.
+    Several threads may ask it: scaling is done by one at a time, and the last view made is kept, because the pictures
+    of an alert want the same one. Views are not to be written to.
     """
 
     def __init__(self, video: av.VideoFrame) -> None:
@@ -47,10 +47,20 @@ class DecodedFrame:
         with self._scaling:
             view = self._view
             if view is None or view.shape[:2] != (height, width):
-                scaled = self._video.reformat(width, height, "bgr24", interpolation="AREA")
-                view = self._view = np.asarray(scaled.to_ndarray(), np.uint8)
-                view.flags.writeable = False
+                view = self._view = _colours(self._scaled(width, height))
             return view
+
+    def paint(self, out: NDArray[np.uint8]) -> None:
+        """Fill `out` (height, width, 3) uint8, which need not be contiguous, with the picture scaled to that size, BGR.
+
+        Keeps nothing: FFmpeg scales into a picture of its own (PyAV cannot name another), which goes after the copy.
+        """
+        height, width = out.shape[:2]
+        with self._scaling:
+            view = self._view
+            if view is None or view.shape[:2] != (height, width):
+                view = _colours(self._scaled(width, height))
+            out[:] = view
 
     def jpeg(self, max_width: int = 640) -> bytes:
         """Return the picture as JPEG, at most `max_width` wide, its shape kept."""
@@ -68,6 +78,9 @@ class DecodedFrame:
         height = max(2, round(self.height * max_width / self.width) // 2 * 2)
         return DecodedFrame(self._video.reformat(max_width, height, interpolation="FAST_BILINEAR"))
 
+    def _scaled(self, width: int, height: int) -> av.VideoFrame:
+        return self._video.reformat(width, height, "bgr24", interpolation="AREA")
+
     def _as(self, pixel_format: str) -> av.VideoFrame:
         return self._video.reformat(format=pixel_format)
 
@@ -82,6 +95,14 @@ def _has_plain_luma(video: av.VideoFrame) -> bool:
 
 
 def _plane(video: av.VideoFrame) -> NDArray[np.uint8]:
+    return _lines(video)[:, : video.planes[0].width]
+
+
+def _colours(video: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return the pixels of a bgr24 picture, (height, width, 3), in FFmpeg's memory."""
+    return _lines(video)[:, : 3 * video.width].reshape(video.height, video.width, 3)
+
+
+def _lines(video: av.VideoFrame) -> NDArray[np.uint8]:
     plane = video.planes[0]
-    rows = np.frombuffer(memoryview(plane).toreadonly(), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
+    return np.frombuffer(memoryview(plane).toreadonly(), np.uint8).reshape(plane.height, plane.line_size)

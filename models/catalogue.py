@@ -1,24 +1,34 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which networks there are, where each comes from, and whether a file is the one that was meant.
 
-A weights file is data, never code: ONNX only, no pickles (docs/adr/0004), inside the catalogue's own folder, and its
-SHA-256 is checked on the very bytes that are loaded. Nothing is downloaded.
+A weights file is data, never code: ONNX, or OpenVINO's own pair of files, no pickles (docs/adr/0004), inside the
+catalogue's own folder, and its SHA-256 is checked on the very bytes that are loaded. Nothing is downloaded.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gridwatch.core.detections import ObjectClass
+from gridwatch.core.detections import ObjectClass, Part
 from models.errors import WeightsError
 
 OWN = Path(__file__).with_name("catalogue.yaml")
 MOST_BYTES = 1 << 30  # a file is read whole before it is hashed
 
-_CLASSES = [kind.name.lower() for kind in ObjectClass]
+
+class Form(StrEnum):
+    """How a network is stored."""
+
+    ONNX = "onnx"
+    OPENVINO_INT8 = "openvino_int8"
+
+
+_CLASSES = {kind.name.lower(): kind for kind in ObjectClass}
 
 
 def _inside(path: str) -> str:
@@ -28,16 +38,27 @@ def _inside(path: str) -> str:
     return path
 
 
-def _no_pickle(path: str) -> str:
-    if PurePosixPath(path).suffix != ".onnx":
-        raise ValueError("must be an .onnx file (a .pt or .pth is a pickle: loading it runs its code)")
-    return _inside(path)
+def _ends_in(suffix: str) -> Callable[[str], str]:
+    def checked(path: str) -> str:
+        if PurePosixPath(path).suffix != suffix:
+            raise ValueError(
+                f"must be an {suffix} file (a .pt or .pth is a pickle: loading it runs its code)"
+            )
+        return _inside(path)
+
+    return checked
 
 
-def _eight(classes: list[str]) -> list[str]:
-    if classes != _CLASSES:
-        raise ValueError(f"must be {', '.join(_CLASSES)}, in this order")
-    return classes
+def _known_classes(names: list[str | None]) -> list[str | None]:
+    ours = [name for name in names if name is not None]
+    unknown = next((name for name in ours if name not in _CLASSES), None)
+    if unknown is not None:
+        raise ValueError(
+            f"{unknown!r} is none of {', '.join(_CLASSES)}; a column that is none of them is null"
+        )
+    if not ours or len(set(ours)) != len(ours):
+        raise ValueError("must name at least one class, and none twice")
+    return names
 
 
 class _Strict(BaseModel):
@@ -55,27 +76,129 @@ class InputSpec(_Strict):
     padding_grey: Literal[114]
 
 
-class OutputSpec(_Strict):
-    """The outputs' names, and the side of a cell of the density in input pixels."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+OutputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")]
 
-    detections: Literal["detections"]
-    density: Literal["density"]
-    density_cell_px: Literal[8]
+
+class HeadSpec(_Strict):
+    """One output (B, 4 + C, N): centre x, centre y, width, height in input pixels, then a score for each of `classes`.
+
+    `classes` names the C columns in their order; null is a column that means nothing to us.
+    """
+
+    output: OutputName
+    classes: Annotated[list[str | None], Field(max_length=1000), AfterValidator(_known_classes)]
+
+    @property
+    def columns(self) -> dict[ObjectClass, int]:
+        """Which column of the scores tells a class."""
+        return {_CLASSES[name]: at for at, name in enumerate(self.classes) if name is not None}
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """The parts that this head answers."""
+        return frozenset(Part.of(kind) for kind in self.columns)
+
+
+class DensitySpec(_Strict):
+    """The crowd counter's output (B, 1, H / cell, W / cell): persons per cell."""
+
+    output: OutputName
+    cell_px: Literal[8]
+
+
+class OnnxFile(_Strict):
+    """An ONNX file and its hash."""
+
+    file: Annotated[str, AfterValidator(_ends_in(".onnx"))]
+    sha256: Sha256
+
+
+class _IrGraph(_Strict):
+    file: Annotated[str, AfterValidator(_ends_in(".xml"))]
+    sha256: Sha256
+
+
+class _IrWeights(_Strict):
+    file: Annotated[str, AfterValidator(_ends_in(".bin"))]
+    sha256: Sha256
+
+
+class OpenVinoPair(_Strict):
+    """OpenVINO's own format: the graph (.xml) and its weights (.bin), each with its hash."""
+
+    files: tuple[_IrGraph, _IrWeights]
+
+
+class Forms(_Strict):
+    """The files of one network: single precision for every engine, and what one engine has besides."""
+
+    onnx: OnnxFile
+    openvino_int8: OpenVinoPair | None = None
+
+    def files(self, form: Form) -> tuple["OnnxFile | _IrGraph | _IrWeights", ...]:
+        """Return the files of one form; none where the network does not have it."""
+        if form is Form.ONNX:
+            return (self.onnx,)
+        return self.openvino_int8.files if self.openvino_int8 else ()
 
 
 class Entry(_Strict):
-    """One network of the catalogue; `file` and `card` are relative to the catalogue's folder."""
+    """One network of the catalogue; its files and `card` are relative to the catalogue's folder."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
     title: Annotated[str, Field(min_length=1, max_length=200)]
-    file: Annotated[str, AfterValidator(_no_pickle)]
     card: Annotated[str, AfterValidator(_inside)]
     source: Annotated[str, Field(min_length=1, max_length=500)]
     licence: Annotated[str, Field(min_length=1, max_length=100)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    classes: Annotated[list[str], AfterValidator(_eight)]
     input: InputSpec
-    outputs: OutputSpec
+    heads: Annotated[list[HeadSpec], Field(min_length=1, max_length=8)]
+    density: DensitySpec | None = None
+    precision: Literal["f32", "int8"] = "f32"
+    """What runs on a CPU unless the settings say otherwise."""
+    forms: Forms
+
+    @model_validator(mode="after")
+    def _outputs_and_classes_are_told_once(self) -> "Entry":
+        classes = [kind for head in self.heads for kind in head.columns]
+        if len(set(classes)) != len(classes):
+            raise ValueError("two heads tell the same class")
+        if len(set(self.outputs)) != len(self.outputs):
+            raise ValueError("two outputs have the same name")
+        if self.precision == "int8" and self.forms.openvino_int8 is None:
+            raise ValueError("precision is int8, but forms has no openvino_int8")
+        return self
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All outputs that are used: the heads', then the density's."""
+        return self.outputs_for(frozenset(Part))
+
+    def outputs_for(self, parts: frozenset[Part]) -> tuple[str, ...]:
+        """Return the outputs that have to be computed for these parts."""
+        heads = tuple(head.output for head in self.heads if head.parts & parts)
+        return (*heads, self.density.output) if self.density and Part.CROWD in parts else heads
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """What this network can be asked for."""
+        seen = {part for head in self.heads for part in head.parts}
+        return frozenset(seen | {Part.CROWD} if self.density else seen)
+
+    @property
+    def tells(self) -> frozenset[ObjectClass]:
+        """The classes that it tells."""
+        return frozenset(kind for head in self.heads for kind in head.columns)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that it tells, in our order."""
+        return tuple(kind.name.lower() for kind in ObjectClass if kind in self.tells)
+
+    def sha256(self, form: Form) -> str:
+        """Return what names the weights that run: the file's SHA-256; of two files, that of both hashes in a row."""
+        hashes = [stored.sha256 for stored in self.forms.files(form)]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 class _Document(_Strict):
@@ -90,6 +213,20 @@ class _Document(_Strict):
         if self.default not in names:
             raise ValueError(f"default names no network: {self.default!r}")
         return self
+
+
+def written(default: str, entries: Sequence[Entry]) -> str:
+    """Return the text of a catalogue with these networks.
+
+    Raises:
+        WeightsError: they cannot stand in one catalogue.
+    """
+    try:
+        document = _Document(default=default, networks=list(entries))
+    except ValidationError as error:
+        raise WeightsError(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")) from error
+    fields = document.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
 
 
 class Catalogue:
@@ -133,48 +270,45 @@ class Catalogue:
         known = ", ".join(entry.name for entry in self.entries)
         raise WeightsError(f"no network is called {name!r}; there are: {known}", file=self.file)
 
-    def path_of(self, entry: Entry) -> Path:
-        """Return where the entry's weights file should lie."""
-        return self.file.parent / entry.file
+    def paths_of(self, entry: Entry, form: Form) -> tuple[Path, ...]:
+        """Return where the files of one form should lie; none where the network does not have it."""
+        return tuple(self.file.parent / stored.file for stored in entry.forms.files(form))
 
-    def verify(self, entry: Entry) -> Path:
-        """Return the weights file after checking its SHA-256.
-
-        Raises:
-            WeightsError: missing, unreadable or another file than the one meant.
-        """
-        self.read(entry)
-        return self.path_of(entry)
-
-    def read(self, entry: Entry) -> bytes:
-        """Return the weights file's bytes, which are the ones that were hashed.
+    def verify(self, entry: Entry) -> None:
+        """Check the SHA-256 of all files of a network.
 
         Raises:
-            WeightsError: missing, unreadable or another file than the one meant.
+            WeightsError: one is missing, unreadable or another file than the one meant.
         """
-        path = self.path_of(entry)
-        try:
-            if path.stat().st_size > MOST_BYTES:
-                raise WeightsError(
-                    "is larger than 1 GiB, which no weights file of the catalogue is", file=path
-                )
-            weights = path.read_bytes()
-        except FileNotFoundError as error:
-            raise WeightsError(
-                f"the weights of {entry.name!r} are missing; install them again", file=path
-            ) from error
-        except OSError as error:
-            raise WeightsError(
-                f"the weights of {entry.name!r} cannot be read: {error.strerror}", file=path
-            ) from error
-        found = hashlib.sha256(weights).hexdigest()
-        if found != entry.sha256:
-            raise WeightsError(
-                f"not the file that the catalogue means by {entry.name!r}: SHA-256 is {found}, expected {entry.sha256};"
-                " restore the file",
-                file=path,
-            )
-        return weights
+        for form in Form:
+            self.read(entry, form)
+
+    def read(self, entry: Entry, form: Form) -> tuple[bytes, ...]:
+        """Return the bytes of a form's files, which are the ones that were hashed.
+
+        Raises:
+            WeightsError: one is missing, unreadable or another file than the one meant.
+        """
+        stored = zip(self.paths_of(entry, form), entry.forms.files(form), strict=True)
+        return tuple(_read(path, each.sha256, entry.name) for path, each in stored)
+
+
+def _read(path: Path, sha256: str, name: str) -> bytes:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise WeightsError("is larger than 1 GiB, which no weights file of the catalogue is", file=path)
+        weights = path.read_bytes()
+    except FileNotFoundError as error:
+        raise WeightsError(f"the weights of {name!r} are missing; install them again", file=path) from error
+    except OSError as error:
+        raise WeightsError(f"the weights of {name!r} cannot be read: {error.strerror}", file=path) from error
+    found = hashlib.sha256(weights).hexdigest()
+    if found != sha256:
+        raise WeightsError(
+            f"not the file that the catalogue means by {name!r}: SHA-256 is {found}, expected {sha256}; restore the file",
+            file=path,
+        )
+    return weights
 
 
 def _parse(path: Path) -> tuple[yaml.Node | None, Any]:

@@ -15,11 +15,14 @@ from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.settings import (
     ApiSettings,
     EvidenceSettings,
+    InferenceSettings,
     IngestSettings,
     ModelSettings,
     QueueSettings,
     Settings,
 )
+from models.service.device import Device
+from models.service.inference import InferenceService
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -29,7 +32,7 @@ def test_every_configuration_field_is_described():
     text = (DOCS / "cameras.md").read_text(encoding="utf-8")
     models: tuple[type[BaseModel], ...] = (
         CameraFields, CrowdFields, LocationFields, TrafficFields, ZoneFields, Settings, QueueSettings, ApiSettings, ModelSettings, IngestSettings,
-        EvidenceSettings,
+        EvidenceSettings, InferenceSettings,
     )  # fmt: skip
     missing = [
         f"{model.__name__}.{name}"
@@ -46,7 +49,8 @@ def test_every_metric_is_described():
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
     registry = CollectorRegistry()
     ApiMetrics(registry)
-    shard = Shard([], lambda *_: None, _Book(), _Clock(), ShardSpec(0, 0))
+    service = InferenceService(Device(_Network(), _Clock()), _Clock())
+    shard = Shard([], lambda *_: None, service, _Book(), _Clock(), ShardSpec(0))
     registry.register(PipelineCollector(shard, lambda: (0, 0.0)))
     names = {metric.name for metric in registry.collect()}
     assert [name for name in sorted(names) if name not in text] == []
@@ -54,6 +58,10 @@ def test_every_metric_is_described():
 
 class _Book:
     refused_evidence = 0
+
+
+class _Network:
+    batch = 1
 
 
 class _Clock:

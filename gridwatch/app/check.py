@@ -8,9 +8,11 @@ from typing import TypeVar
 from api.guard import check_bind
 from events.grids import Grids
 from gridwatch.app.cameras import load_cameras
+from gridwatch.app.engine import asked_of, check_entry
 from gridwatch.app.settings import ModelSettings, load_settings
 from gridwatch.core.errors import InputError
-from models.catalogue import Catalogue
+from models.backends.choose import fitting_plans, survey
+from models.catalogue import Catalogue, Entry
 
 T = TypeVar("T")
 
@@ -37,12 +39,19 @@ def check_all(config: Path) -> tuple[int, int, int]:
     attempt(lambda: check_bind(settings.api.host))
     cameras = attempt(lambda: load_cameras(settings.cameras)) or []
     grids = attempt(lambda: Grids.load(settings.grids) if settings.grids else Grids.none())
-    attempt(lambda: _verify(settings.models))
+    entry = attempt(lambda: _entry(settings.models))
+    if entry is not None:
+        attempt(lambda: _verify(settings.models, entry))
+        attempt(lambda: check_entry(entry, cameras))
     if mistakes:
         raise InputError("\n".join(mistakes))
     return len(cameras), sum(len(camera.zones) for camera in cameras), len(grids or ())
 
 
-def _verify(models: ModelSettings) -> None:
-    catalogue = Catalogue.load(models.catalogue)
-    catalogue.verify(catalogue.entry(models.network))
+def _entry(models: ModelSettings) -> Entry:
+    return Catalogue.load(models.catalogue).entry(models.network)
+
+
+def _verify(models: ModelSettings, entry: Entry) -> None:
+    Catalogue.load(models.catalogue).verify(entry)
+    fitting_plans(survey(entry), asked_of(models), entry)

@@ -1,17 +1,86 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Opens the network that the settings name, verified."""
+"""Opens the network that the settings name, verified, on the back end that they ask for; says what it cannot serve."""
+
+from collections.abc import Iterable
+from pathlib import Path
 
 from gridwatch.app.settings import ModelSettings
-from models.catalogue import Catalogue
-from models.network import Network
+from gridwatch.core.camera import Camera
+from gridwatch.core.detections import VEHICLES, ObjectClass, Part
+from gridwatch.core.errors import InputError
+from gridwatch.core.zone import Kind
+from models.backends.choose import Asked
+from models.catalogue import Catalogue, Entry
+from models.network import Network, NetworkSettings
 
 
-def open_network(settings: ModelSettings) -> Network:
+def open_network(settings: ModelSettings, state: Path | None = None) -> Network:
     """Open the network.
 
+    Args:
+        settings: which, and on what.
+        state: folder in which it is kept which back end was found fastest; if None none is timed.
+
     Raises:
-        InputError: the catalogue or the weights are not what they should be.
+        InputError: the catalogue or the weights are not what they should be, or what is asked for is not to be had here.
     """
     return Network.open(
-        settings.network, threads=settings.threads, catalogue=Catalogue.load(settings.catalogue)
+        settings.network,
+        threads=settings.threads,
+        settings=NetworkSettings(asked=asked_of(settings), state_dir=state),
+        catalogue=Catalogue.load(settings.catalogue),
     )
+
+
+def asked_of(settings: ModelSettings) -> Asked:
+    """Return what the settings ask of a back end."""
+    return Asked(settings.backend, settings.precision, settings.device)
+
+
+def kinds_served(classes: frozenset[ObjectClass], parts: frozenset[Part]) -> frozenset[Kind]:
+    """Return the kinds of zones that a network can serve: one that sees none of a kind's things would say "nothing there".
+
+    Args:
+        classes: what its boxes tell.
+        parts: what it can be asked for.
+    """
+    # A look for a crowd asks for boxes and the density together: a density beside no boxes of people would never answer.
+    counts = ObjectClass.PERSON in classes or parts >= {Part.PEOPLE, Part.CROWD}
+    served = {
+        Kind.FIRE: ObjectClass.FIRE in classes,
+        Kind.SMOKE: ObjectClass.SMOKE in classes,
+        Kind.CROWD: counts,
+        Kind.TRAFFIC: not classes.isdisjoint(VEHICLES),
+    }
+    return frozenset(kind for kind, is_served in served.items() if is_served)
+
+
+def check_parts(network: Network, cameras: Iterable[Camera]) -> None:
+    """Check that the network can serve the cameras' zones. A crowd may be counted by boxes alone, or by density alone.
+
+    Raises:
+        InputError: cameras have zones of kinds that it does not tell; one line for each camera.
+    """
+    _check(network.name, kinds_served(network.classes, network.parts), cameras)
+
+
+def check_entry(entry: Entry, cameras: Iterable[Camera]) -> None:
+    """Check the same of a network that is not opened.
+
+    Raises:
+        InputError: as `check_parts`.
+    """
+    _check(entry.name, kinds_served(entry.tells, entry.parts), cameras)
+
+
+def _check(name: str, served: frozenset[Kind], cameras: Iterable[Camera]) -> None:
+    mistakes = []
+    for camera in cameras:
+        asked = {kind for zone in camera.zones for kind in zone.kinds}
+        if missing := asked - served:
+            mistakes.append(
+                f"camera {camera.camera_id} has zones for {', '.join(sorted(missing))}, which the network {name!r}"
+                " does not tell: take another network or other zones"
+            )
+    if mistakes:
+        raise InputError("\n".join(mistakes))

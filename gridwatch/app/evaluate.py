@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,16 @@ class Cost:
     cpu_s: float
     packets: int
     decoded: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The network that was scored: its name, the SHA-256 of its weights, and what computed it (back end, precision)."""
+
+    name: str
+    sha256: str
+    device: str
 
 
 def load_truth(file: Path) -> Truth:
@@ -106,13 +116,32 @@ def _zone(settings: Mapping[str, Any]) -> Zone:
     )
 
 
+def only(truth: Truth, served: frozenset[Kind]) -> tuple[Truth, frozenset[Kind]]:
+    """Leave out the kinds that a network cannot serve: they are neither looked for nor missed.
+
+    Returns:
+        The rest, and the kinds that were left out.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    left_out = truth.zone.kinds - served
+    if left_out == truth.zone.kinds:
+        raise InputError("the network tells nothing that gridwatch raises an alert for")
+    clips = tuple(
+        replace(clip, events=tuple(event for event in clip.events if event.kind in served))
+        for clip in truth.clips
+    )
+    return replace(truth, clips=clips, zone=replace(truth.zone, kinds=truth.zone.kinds & served)), left_out
+
+
 def evaluate(
     folder: Path, truth: Truth, network: Detect, *, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[list[ClipScore], list[ClipAlert], Cost]:
     """Run every clip of the truth file through the pipeline and score it."""
     scores: list[ClipScore] = []
     alerts: list[ClipAlert] = []
-    looks = packets = decoded = 0
+    took = Driven()
     cpu_s = time.process_time()
     for clip in truth.clips:
         progress(clip.file)
@@ -120,13 +149,10 @@ def evaluate(
         found = list(run.alerts())
         scores.append(score_clip(clip.file, clip.duration_s, clip.events, found))
         alerts += found
-        looks, packets, decoded = (
-            looks + run.took.looks,
-            packets + run.took.packets,
-            decoded + run.took.decoded,
-        )
+        took = took.plus(run.took)
     media_s = sum(clip.duration_s for clip in truth.clips)
-    return scores, alerts, Cost(looks, media_s, time.process_time() - cpu_s, packets, decoded)
+    cpu_s = time.process_time() - cpu_s
+    return scores, alerts, Cost(took.looks, media_s, cpu_s, took.packets, took.decoded, took.unknown)
 
 
 class _Run:
@@ -180,11 +206,19 @@ class _Run:
         )
 
 
-def report(scores: Sequence[ClipScore], alerts: Sequence[ClipAlert], cost: Cost) -> dict[str, Any]:
-    """Return the JSON of `evaluate --json`."""
+def report(
+    scores: Sequence[ClipScore],
+    alerts: Sequence[ClipAlert],
+    cost: Cost,
+    ran: Ran,
+    left_out: frozenset[Kind] = frozenset(),
+) -> dict[str, Any]:
+    """Return the JSON of `evaluate --json`. Kinds that were left out have no scores."""
     hours = cost.media_s / 3600
     return {
-        "kinds": summarise(scores),
+        "network": asdict(ran),
+        "kinds": {kind: row for kind, row in summarise(scores).items() if kind not in left_out},
+        "kinds_left_out": sorted(left_out),
         "alerts": [
             {
                 "file": alert.file,
@@ -198,6 +232,8 @@ def report(scores: Sequence[ClipScore], alerts: Sequence[ClipAlert], cost: Cost)
             for alert in alerts
         ],
         "cost": {
+            "looks": cost.looks,
+            "looks_unknown": cost.unknown,
             "looks_per_s": round(cost.looks / cost.media_s, 3),
             "decoded_share": round(cost.decoded / max(cost.packets, 1), 4),
             "cpu_s_per_camera_hour": round(cost.cpu_s / hours, 1),

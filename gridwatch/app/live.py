@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The driver on the wall clock: threads around the pipeline's steps. The newest picture wins; what is late is dropped.
 
-One feed thread per camera (mostly asleep), a few shared decoders, one looking thread per core, one recorder, one ticker.
+One feed thread per camera (mostly asleep), a few shared decoders, the inference service's workers, one recorder, one ticker.
 """
 
 import threading
@@ -14,25 +14,28 @@ import structlog
 from events.alerts import Alert
 from events.incidents import IncidentBook
 from gridwatch.app.clips import ClipCutter
-from gridwatch.app.pipeline import CameraPipeline, evidence_of
+from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.app.recorder import Recorder
 from gridwatch.core.camera import CameraStatus, SightState
 from gridwatch.core.clock import Clock
 from gridwatch.core.detections import Detections, Unknown
-from gridwatch.core.finding import Finding, Stage
-from gridwatch.core.look import Look
+from gridwatch.core.finding import Box, Finding, Stage
+from gridwatch.core.frame import Frame
+from gridwatch.core.look import Look, LookReason
 from gridwatch.core.mailbox import Mailbox
 from gridwatch.core.zone import Kind
 from ingest.decoder import KeyDecoder
 from ingest.errors import IngestError
 from ingest.feed import Feed
 from ingest.packets import Packet
+from models.service.inference import InferenceService
 
 log = structlog.get_logger()
 
 TICK_S = 1.0
 SETTLE_AFTER_S = 60.0  # seen so long without a claim, a camera ends what was open before it went blind
 STUCK_S = 60.0  # a decoder or a look that takes this long will not come back
+LOST_S = 300.0  # so long without a device that answers, while it is opened anew again and again
 FeedMaker = Callable[[CameraPipeline, Callable[[Packet], None]], Feed]
 
 
@@ -49,10 +52,9 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class ShardSpec:
-    """How a shard runs: shared decoders, looking threads, a clip's seconds, and who is told every second that it lives."""
+    """How a shard runs: shared decoders, a clip's seconds, and who is told every second that it lives."""
 
     decoders: int = 2
-    lookers: int = 2
     pre_roll_s: float = 5.0
     post_roll_s: float = 5.0
     beat: Callable[[], None] = lambda: None
@@ -65,14 +67,14 @@ class Shard:
         self,
         pipelines: Sequence[CameraPipeline],
         make_feed: FeedMaker,
+        service: InferenceService,
         book: IncidentBook,
         clock: Clock,
         spec: ShardSpec | None = None,
     ) -> None:
         self._pipelines: Mapping[str, CameraPipeline] = {item.camera.camera_id: item for item in pipelines}
-        self._book, self._clock = book, clock
+        self._book, self._clock, self.service = book, clock, service
         self.to_decode: Mailbox[Packet] = Mailbox()
-        self.to_look: Mailbox[Look] = Mailbox()
         self.recorder = Recorder(clock.mono_s)
         self.counts = Counts()
         self._stop = threading.Event()
@@ -84,15 +86,14 @@ class Shard:
             threading.Thread(target=self._decode, name=f"decode-{n}", daemon=True)
             for n in range(spec.decoders)
         ]
-        self._threads += [
-            threading.Thread(target=self._look, name=f"look-{n}", daemon=True) for n in range(spec.lookers)
-        ]
         self._ticker = threading.Thread(target=self._tick, name="tick", daemon=True)
         self._settle_at: dict[tuple[str, Kind], float] = {}
+        self._claims: Mapping[str, set[str]] = {camera_id: set() for camera_id in self._pipelines}  # open now
 
     def start(self) -> None:
         """Begin to watch."""
         self.recorder.start()
+        self.service.start(self._answered)
         for thread in self._threads:
             thread.start()
         for feed in self._feeds:
@@ -106,16 +107,16 @@ class Shard:
         for feed in self._feeds:
             feed.stop()
         self.to_decode.close()
-        self.to_look.close()
         for feed in self._feeds:
             feed.join(timeout_s / 2)
         for thread in self._threads:
             thread.join(timeout_s / 2)
+        self.service.stop(timeout_s / 2)
         self.recorder.stop()
 
     def is_idle(self) -> bool:
         """Tell whether everything that was delivered is decoded, looked at and recorded."""
-        return self.to_decode.is_idle() and self.to_look.is_idle() and self.recorder.waiting == 0
+        return self.to_decode.is_idle() and self.service.is_idle() and self.recorder.waiting == 0
 
     def troubles(self) -> dict[str, int]:
         """Return what went wrong so far: openings and streams that failed, demuxers left behind, evidence refused."""
@@ -162,34 +163,36 @@ class Shard:
         self.counts.decoded += 1
         look = pipeline.see(packet, frame)
         if look is not None:
-            self.to_look.put(packet.camera_id, look)
+            urgent = look.why is LookReason.FOLLOW or bool(self._claims[look.camera_id])
+            self.service.submit(look, pipeline.judging.parts, urgent=urgent)
 
-    def _look(self) -> None:
-        while not self._stop.is_set():
-            if (taken := self.to_look.take(timeout_s=1.0)) is None:
-                continue
-            camera_id, look = taken
-            try:
-                self._look_one(self._pipelines[camera_id], look)
-            except Exception:  # as above; a look that was not judged is unknown, whatever the network said
-                self.counts.unknown += 1
-                self._pipelines[camera_id].intake.sight.unknown("a look could not be judged")
-                log.exception("look_failed", camera_id=camera_id)
-            finally:
-                self.to_look.done(camera_id)
-
-    def _look_one(self, pipeline: CameraPipeline, look: Look) -> None:
-        answer = pipeline.answer(look)
+    def _answered(self, look: Look, answer: Detections | Unknown) -> None:
+        """Judge what the service found, on its thread; for one camera never twice at a time."""
+        pipeline = self._pipelines[look.camera_id]
         self.counts.looks += 1
         self.counts.unknown += isinstance(answer, Unknown)
-        for finding in pipeline.judge(look, answer):
-            self.counts.findings += 1
-            self._submit(pipeline, finding, look, answer)
+        try:
+            pipeline.answered(look, answer)
+            for finding in pipeline.judge(look, answer):
+                self._note(finding)
+                self._submit(pipeline, finding, look, answer)
+        except Exception:  # as in `_decode`; a look that was not judged is unknown, whatever the network said
+            self.counts.unknown += not isinstance(answer, Unknown)
+            pipeline.intake.sight.unknown("a look could not be judged")
+            log.exception("look_failed", camera_id=look.camera_id)
+
+    def _note(self, finding: Finding) -> None:
+        """Remember which claims are open: their cameras' looks come first."""
+        self.counts.findings += 1
+        if finding.stage is Stage.ENDED:
+            self._claims[finding.camera_id].discard(finding.finding_id)
+        else:
+            self._claims[finding.camera_id].add(finding.finding_id)
 
     def _submit(
         self, pipeline: CameraPipeline, finding: Finding, look: Look, answer: Detections | Unknown
     ) -> None:
-        frame, persons = evidence_of(finding, look, answer)
+        frame, persons = self._evidence_of(pipeline, finding, look, answer)
 
         def record() -> None:
             alert = self._book.record(finding, frame, persons)
@@ -200,6 +203,15 @@ class Shard:
                 self._clips.order(alert.id, pipeline.intake.ring, finding.at_mono_s)
 
         self.recorder.submit(record, may_be_dropped=finding.stage is Stage.UPDATED)
+
+    def _evidence_of(
+        self, pipeline: CameraPipeline, finding: Finding, look: Look, answer: Detections | Unknown
+    ) -> tuple[Frame | None, tuple[Box, ...]]:
+        try:
+            return pipeline.evidence_of(finding, look, answer)
+        except Exception:  # a claim without a picture is worth more than none
+            log.exception("evidence_failed", camera_id=look.camera_id)
+            return None, ()
 
     def _attach(self, incident_id: str, mp4: bytes | None) -> None:
         self.recorder.submit(lambda: self._book.attach_clip(incident_id, mp4))
@@ -220,12 +232,17 @@ class Shard:
             log.exception("tick_failed")
 
     def _live(self) -> None:
-        """Beat, unless a worker is stuck in native code: then the parent replaces this process."""
-        stuck_s = max(self.to_decode.longest_in_work_s(), self.to_look.longest_in_work_s())
-        if stuck_s < STUCK_S:
+        """Beat, unless only a new process can help; the parent replaces this one then.
+
+        That is so when workers are stuck in native code, and when a device stays lost: a driver's context that broke is
+        whole again only in another process.
+        """
+        stuck_s = max(self.to_decode.longest_in_work_s(), self.service.longest_in_work_s())
+        lost_s = self.service.device.lost_for_s()
+        if stuck_s < STUCK_S and lost_s < LOST_S:
             self._beat()
         else:
-            log.error("worker_stuck", for_s=round(stuck_s))
+            log.error("process_to_be_replaced", stuck_s=round(stuck_s), device_lost_s=round(lost_s))
 
     def _watch_sight(self, camera_id: str, pipeline: CameraPipeline) -> None:
         """Tell the incident book when a camera goes blind, and when it has seen again for long enough."""

@@ -3,8 +3,9 @@
 
 from dataclasses import dataclass
 
-from gridwatch.app.pipeline import CameraPipeline, Record, evidence_of
+from gridwatch.app.pipeline import CameraPipeline, Record
 from gridwatch.core.clock import ManualClock
+from gridwatch.core.detections import Unknown
 from ingest.decoder import KeyDecoder
 from ingest.errors import IngestError
 from ingest.packets import PacketSource
@@ -12,11 +13,21 @@ from ingest.packets import PacketSource
 
 @dataclass(slots=True)
 class Driven:
-    """What a run took: packets read, key frames decoded, looks given to the network."""
+    """What a run took: packets read, key frames decoded, looks given to the network and those it did not answer."""
 
     packets: int = 0
     decoded: int = 0
     looks: int = 0
+    unknown: int = 0
+
+    def plus(self, other: "Driven") -> "Driven":
+        """Return what two runs took together."""
+        return Driven(
+            self.packets + other.packets,
+            self.decoded + other.decoded,
+            self.looks + other.looks,
+            self.unknown + other.unknown,
+        )
 
 
 def drive(pipeline: CameraPipeline, source: PacketSource, clock: ManualClock, record: Record) -> Driven:
@@ -45,6 +56,7 @@ def drive(pipeline: CameraPipeline, source: PacketSource, clock: ManualClock, re
                 continue
             driven.looks += 1
             answer = pipeline.answer(look)
+            driven.unknown += isinstance(answer, Unknown)
             for finding in pipeline.judge(look, answer):
-                record(finding, *evidence_of(finding, look, answer))
+                record(finding, *pipeline.evidence_of(finding, look, answer))
     return driven

@@ -3,11 +3,14 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gridwatch.app.live import Shard
 from gridwatch.core.camera import SightState
+from models.service.asking import Outcome
+from models.service.device import DeviceState
+from models.service.inference import InferenceService
 
 
 class PipelineCollector(Collector):
@@ -21,6 +24,7 @@ class PipelineCollector(Collector):
         yield self._cameras()
         yield from self._ages()
         yield from self._flow()
+        yield from _inference(self._shard.service)
         count, oldest_s = self._backlog()
         yield GaugeMetricFamily(
             "gridwatch_queue_backlog_messages", "Messages the case queue has not got yet", value=count
@@ -58,8 +62,8 @@ class PipelineCollector(Collector):
                 "Key frames dropped for a newer one",
                 self._shard.to_decode.replaced,
             ),
-            "gridwatch_looks": ("Looks given to the network", counts.looks),
-            "gridwatch_looks_replaced": ("Looks dropped for a newer one", self._shard.to_look.replaced),
+            "gridwatch_looks": ("Looks that were decided: answered or unknown", counts.looks),
+            "gridwatch_looks_replaced": ("Looks dropped for a newer one", self._shard.service.replaced),
             "gridwatch_looks_unknown": ("Looks that got no answer", counts.unknown),
             "gridwatch_findings": ("Findings that the detectors made", counts.findings),
             "gridwatch_recordings_dropped": ("Recordings that found no room", self._shard.recorder.dropped),
@@ -81,3 +85,42 @@ class PipelineCollector(Collector):
         }
         for name, (text, value) in named.items():
             yield CounterMetricFamily(name, text, value=value)
+
+
+def _inference(service: InferenceService) -> Iterator[Metric]:
+    counts, device = service.counts, service.device
+    unanswered = CounterMetricFamily(
+        "gridwatch_looks_unanswered", "Looks that got no answer, by reason", labels=["reason"]
+    )
+    for outcome in Outcome:
+        if outcome is not Outcome.ANSWERED:
+            unanswered.add_metric([outcome.value], counts.outcomes[outcome])
+    yield unanswered
+    text = "Age of looks that were answered, when they had been judged"
+    buckets, total_s = list(counts.ages.buckets()), counts.ages.total_s
+    yield HistogramMetricFamily(
+        "gridwatch_look_decided_age_seconds", text, buckets=buckets, sum_value=total_s
+    )
+    state = GaugeMetricFamily("gridwatch_inference_device", "What computes the looks", labels=["state"])
+    answers = DeviceState.LOST if device.lost_for_s() > 0 else device.state
+    for one in DeviceState:
+        state.add_metric([one.value], one is answers)
+    yield state
+    working, stuck = service.workers
+    gauges = {
+        "gridwatch_looks_waiting": ("Looks that wait for their turn", service.waiting),
+        "gridwatch_inference_workers": ("Workers that compute looks", working),
+        "gridwatch_inference_workers_stuck": ("Workers that were replaced and have not come back", stuck),
+    }
+    for name, (text, value) in gauges.items():
+        yield GaugeMetricFamily(name, text, value=value)
+    numbers = {
+        "gridwatch_inference_batches": ("Questions to the network, of one look or several", counts.batches),
+        "gridwatch_looks_discarded": ("Answers that came after their look had timed out", counts.discarded),
+        "gridwatch_looks_not_delivered": ("Answers that could not be handed on", counts.failed_deliveries),
+        "gridwatch_inference_workers_replaced": ("Workers that did not come back", counts.workers_replaced),
+        "gridwatch_inference_openings": ("Times that a lost device or its fallback opened", device.reopened),
+        "gridwatch_inference_openings_failed": ("Times that it did not", device.failed_openings),
+    }
+    for name, (text, value) in numbers.items():
+        yield CounterMetricFamily(name, text, value=value)

@@ -8,31 +8,44 @@ on media time, which drops nothing. Only this module sees ingest, models, detect
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from detectors.judge import Judge
 from events.alerts import Alert
 from gridwatch.core.camera import Camera
-from gridwatch.core.detections import Detections, ObjectClass, Unknown
+from gridwatch.core.detections import Detections, ObjectClass, Part, Unknown
 from gridwatch.core.finding import Box, Finding, Stage
 from gridwatch.core.frame import Frame
 from gridwatch.core.look import Look
 from ingest.frame import DecodedFrame
 from ingest.intake import CameraIntake
 from ingest.packets import Packet
-from models.errors import InferenceError
+from models.service.asking import Answer, ask
+from models.service.device import Device
 
 PERSON_AT_LEAST = (
     0.25  # a box that may be a person is blurred in what leaves; the crowd detector counts from here too
 )
+TRIES = 4  # for the picture of one claim: at its opening, then as it goes on
+MOST_OWED = 32  # claims of one camera that wait for their picture; zones and kinds bound those that are open
 
 
 class Detect(Protocol):
     """The network, as the pipeline calls it."""
 
-    def detect(self, frame: Frame, *, crowd: bool) -> Detections:
+    def detect(self, frame: Frame, *, parts: frozenset[Part]) -> Detections:
         """Return what is seen in the picture."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A network that says what it tells."""
+
+    @property
+    def classes(self) -> frozenset[ObjectClass]:
+        """The classes of boxes that it tells."""
         ...
 
 
@@ -47,6 +60,10 @@ class CameraPipeline:
     intake: CameraIntake
     network: Detect
     judging: Judge
+    _owed: dict[str, int] = field(default_factory=dict, init=False)
+    """Tries left for claims without a picture, by finding id."""
+    _people: tuple[float, Answer] | None = field(default=None, init=False)
+    """The last answer about people alone, and its look's monotonic time."""
 
     def take(self, packet: Packet) -> Packet | None:
         """Keep the packet in the ring; return it if it is to be decoded."""
@@ -57,31 +74,68 @@ class CameraPipeline:
         return self.intake.see(packet, frame)
 
     def answer(self, look: Look) -> Detections | Unknown:
-        """Ask the network. No answer is `Unknown`, never "nothing there"."""
-        try:
-            answer = self.network.detect(look.frame, crowd=self.judging.needs_crowd)
-        except Exception as error:  # noqa: BLE001  a picture that cannot be scaled is as unanswered as a lost device
-            known = isinstance(error, InferenceError)
-            reason = str(error) if known else f"the look failed ({type(error).__name__})"
-            self.intake.sight.unknown(reason)
-            return Unknown(reason)
-        self.intake.sight.looked(look)
+        """Ask the network. No answer is `Unknown`, never "nothing there". Live, the inference service asks instead."""
+        answer = ask(self.network, look.frame, self.judging.parts).answer
+        self.answered(look, answer)
         return answer
+
+    def answered(self, look: Look, answer: Detections | Unknown) -> None:
+        """Note whether the network answered."""
+        if isinstance(answer, Unknown):
+            self.intake.sight.unknown(answer.reason)
+        else:
+            self.intake.sight.looked(look)
 
     def judge(self, look: Look, answer: Detections | Unknown) -> list[Finding]:
         """Return what the detectors claim after this look."""
         return self.judging.update(look, answer)
 
+    def evidence_of(
+        self, finding: Finding, look: Look, answer: Detections | Unknown
+    ) -> tuple[Frame | None, tuple[Box, ...]]:
+        """Return the picture that shows a claim, and who must be blurred in it: at its opening, else as it goes on.
 
-def evidence_of(
-    finding: Finding, look: Look, answer: Detections | Unknown
-) -> tuple[Frame | None, tuple[Box, ...]]:
-    """Return the picture that shows a new claim, and who must be blurred in it; nothing for a claim that goes on."""
-    if finding.stage is not Stage.OPENED or isinstance(answer, Unknown):
+        Where the camera's looks do not ask for people, the network looks once more, for them alone, once a look. If it
+        does not answer, or does not tell persons, nobody knows who is to be seen: there is no picture. A few later looks
+        that say more of the claim may bring it.
+        """
+        tries = TRIES if finding.stage is Stage.OPENED else self._owed.pop(finding.finding_id, 0)
+        if finding.stage is Stage.ENDED or tries == 0:
+            return None, ()
+        persons = self._persons(look, answer)
+        if persons is not None:
+            return look.frame, persons
+        self._owe(finding.finding_id, tries - 1)
         return None, ()
-    persons = answer.of(ObjectClass.PERSON, at_least=PERSON_AT_LEAST)
-    boxes = [
+
+    def _owe(self, finding_id: str, tries: int) -> None:
+        if tries == 0:
+            return
+        if len(self._owed) >= MOST_OWED:
+            del self._owed[next(iter(self._owed))]
+        self._owed[finding_id] = tries
+
+    def _persons(self, look: Look, answer: Answer) -> tuple[Box, ...] | None:
+        """Return who is to be seen; None if that is unknown."""
+        if isinstance(answer, Unknown) or ObjectClass.PERSON not in _classes_of(self.network):
+            return None
+        if Part.PEOPLE not in self.judging.parts:
+            if self._people is None or self._people[0] != look.at_mono_s:
+                asked = ask(self.network, look.frame, frozenset({Part.PEOPLE}))
+                self._people = look.at_mono_s, asked.answer
+            answer = self._people[1]
+        return None if isinstance(answer, Unknown) else _boxes_of_persons(answer)
+
+
+def _classes_of(network: Detect) -> frozenset[ObjectClass]:
+    """Return what the network tells; of a device, the one that it holds now. Nothing where nobody says: the safe side."""
+    told = network.network if isinstance(network, Device) else network
+    return told.classes if isinstance(told, Telling) else frozenset()
+
+
+def _boxes_of_persons(seen: Detections) -> tuple[Box, ...]:
+    persons = seen.of(ObjectClass.PERSON, at_least=PERSON_AT_LEAST)
+    return tuple(
         Box(x0, y0, x1, y1, "person", score)
         for (x0, y0, x1, y1), score in zip(persons.xyxy.tolist(), persons.confidence.tolist(), strict=True)
-    ]
-    return look.frame, tuple(boxes)
+    )

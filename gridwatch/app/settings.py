@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from gridwatch.app.environment import from_environment
 from gridwatch.app.yaml_border import Document, Strict, load_yaml, validate
@@ -64,12 +64,43 @@ class ApiSettings(Strict):
 class ModelSettings(Strict):
     """The network and its engine."""
 
-    network: str = "gridwatch-start"
-    """Name in the catalogue."""
+    network: str | None = None
+    """Name in the catalogue; its `default` where nothing is said."""
     catalogue: Path | None = None
     """Another catalogue file; the committed one where nothing is said."""
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     """Looks at the same time, one core each."""
+    backend: Literal["auto", "openvino", "onnxruntime", "torch"] = "auto"
+    """What computes. `auto` takes the GPU where there is one, else what a short timing at the first start found fastest."""
+    precision: Literal["auto", "f32", "int8", "f16"] = "auto"
+    """How exactly. `auto` is f16 on a GPU, and what the catalogue says of the network on a CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where."""
+
+
+class InferenceSettings(Strict):
+    """The inference service: what becomes of looks when there are too many, and when the device fails."""
+
+    staleness_s: float = Field(default=5.0, ge=0.5, le=60)
+    """A look that cannot be answered before it is so old is not computed: its answer is "unknown"."""
+    timeout_s: float = Field(default=10.0, ge=1, le=20)
+    """A look that is computed for so long is "unknown", and its worker is replaced if it does not come back."""
+    batch_deadline_ms: float = Field(default=20.0, ge=0, le=1000)
+    """On a GPU a look waits at most so long for others to be computed with; a quarter of `staleness_s` at most."""
+    cpu_fallback: bool = True
+    """Whether the CPU computes, more slowly, while a GPU is lost."""
+    retry_s: float = Field(default=60.0, ge=1, le=3600)
+    """The longest pause between two attempts to open a lost device."""
+
+    @field_validator("batch_deadline_ms")
+    @classmethod
+    def _leaves_time(cls, value: float, given: ValidationInfo) -> float:
+        staleness_s = given.data.get("staleness_s")  # missing where it is itself a mistake
+        if staleness_s is not None and value / 1000 > staleness_s / 4:
+            raise ValueError(
+                f"must be a quarter of staleness_s at most ({staleness_s * 250:g} ms): looks would go stale while they wait for a batch"
+            )
+        return value
 
 
 class IngestSettings(Strict):
@@ -116,6 +147,7 @@ class Settings(Strict):
     queue: QueueSettings = QueueSettings()
     api: ApiSettings = ApiSettings()
     models: ModelSettings = ModelSettings()
+    inference: InferenceSettings = InferenceSettings()
     ingest: IngestSettings = IngestSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 

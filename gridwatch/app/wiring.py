@@ -3,6 +3,7 @@
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -27,13 +28,14 @@ from events.relay import Relay, RelayState
 from events.replies import ReplyReader
 from events.stores.sql import Store
 from gridwatch.app.cameras import load_cameras
-from gridwatch.app.engine import open_network
+from gridwatch.app.engine import check_parts, open_network
 from gridwatch.app.live import Shard, ShardSpec
 from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.pipeline import CameraPipeline
-from gridwatch.app.settings import IngestSettings, Settings
+from gridwatch.app.settings import IngestSettings, ModelSettings, Settings
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import Clock, SystemClock
+from gridwatch.core.detections import Part
 from ingest.backoff import Backoff
 from ingest.feed import Feed
 from ingest.gate import Gate, GateBounds
@@ -42,6 +44,9 @@ from ingest.packets import Packet
 from ingest.ring import Ring
 from ingest.rtsp import RtspSource
 from models.network import Network
+from models.service.device import LOOK_WITHIN_S, Device, DeviceRules, DeviceState
+from models.service.inference import InferenceService, ServiceSettings
+from models.service.waiting import Rules
 
 log = structlog.get_logger()
 
@@ -95,7 +100,8 @@ def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda:
     clock = SystemClock()
     cameras = load_cameras(settings.cameras)
     grids = Grids.load(settings.grids) if settings.grids else Grids.none()
-    network = open_network(settings.models)
+    network = open_network(settings.models, settings.state)
+    check_parts(network, cameras)
     settings.state.mkdir(parents=True, exist_ok=True)
     store = Store.open(store_url(settings))
     evidence = EvidenceStore(settings.state / "evidence", max_bytes=int(settings.evidence.max_gib * GIB))
@@ -106,7 +112,9 @@ def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda:
     reader = AlertReader(store)
     queue = _queue(settings, queue_url)
     relay = Relay(reader, queue, clock)
-    shard = _shard(settings, cameras, network, book, clock, beat)
+    service = _service(settings, network, cameras, clock)
+    service.device.make_ready()
+    shard = _shard(settings, cameras, service, book, clock, beat)
     registry = CollectorRegistry()
     registry.register(PipelineCollector(shard, relay.backlog))
     services = Services(
@@ -151,13 +159,13 @@ def _queue(settings: Settings, url: str) -> RedisCaseQueue:
 def _shard(
     settings: Settings,
     cameras: list[Camera],
-    network: Network,
+    service: InferenceService,
     book: IncidentBook,
     clock: Clock,
     beat: Callable[[], None],
 ) -> Shard:
     pipelines = [
-        CameraPipeline(camera, _intake(camera, settings.ingest, clock), network, Judge(camera))
+        CameraPipeline(camera, _intake(camera, settings.ingest, clock), service.device, Judge(camera))
         for camera in cameras
     ]
     # Per host, so that the cameras behind a dead switch do not keep others from connecting.
@@ -175,10 +183,45 @@ def _shard(
         )
 
     evidence = settings.evidence
-    spec = ShardSpec(
-        settings.ingest.decoders, settings.models.threads, evidence.pre_roll_s, evidence.post_roll_s, beat
+    spec = ShardSpec(settings.ingest.decoders, evidence.pre_roll_s, evidence.post_roll_s, beat)
+    return Shard(pipelines, make_feed, service, book, clock, spec)
+
+
+def _service(settings: Settings, network: Network, cameras: list[Camera], clock: Clock) -> InferenceService:
+    """Return the service on `network`'s device; on a GPU, with the CPU in its place where that is allowed.
+
+    What is opened anew is what started, and nothing else: with `auto` a lost GPU would come back as a CPU that is called
+    ready, and stay one.
+    """
+    models, inference, plan = settings.models, settings.inference, network.plan
+    again, on_cpu = models, _asking(models, "auto", "auto", "cpu")
+    if plan is not None:
+        again = _asking(models, plan.backend, plan.precision, plan.device)
+    may_fall_back = inference.cpu_fallback and plan is not None and plan.device == "cuda"
+    device = Device(
+        network,
+        clock,
+        reopen=lambda: open_network(again),
+        fallback=(lambda: open_network(on_cpu)) if may_fall_back else None,
+        rules=DeviceRules(retry_s=inference.retry_s, look_within_s=min(LOOK_WITHIN_S, inference.timeout_s)),
+        looks=_questions(network, cameras),
     )
-    return Shard(pipelines, make_feed, book, clock, spec)
+    rules = Rules(inference.staleness_s, inference.batch_deadline_ms / 1000)
+    return InferenceService(
+        device, clock, ServiceSettings(threads=models.threads, timeout_s=inference.timeout_s, rules=rules)
+    )
+
+
+def _asking(models: ModelSettings, backend: str, precision: str, device: str) -> ModelSettings:
+    return models.model_copy(update={"backend": backend, "precision": precision, "device": device})
+
+
+def _questions(network: Network, cameras: list[Camera]) -> list[frozenset[Part]]:
+    """Return what the network will be asked, the most frequent first: cameras' looks, then people for alerts' pictures."""
+    asked = Counter(Judge(camera).parts for camera in cameras)
+    people = frozenset({Part.PEOPLE})
+    found = [parts for parts, _ in asked.most_common()]
+    return found if people in found or not people <= network.parts else [*found, people]
 
 
 def _intake(camera: Camera, ingest: IngestSettings, clock: Clock) -> CameraIntake:
@@ -196,6 +239,9 @@ def _unready(shard: Shard, reader: AlertReader, relay: Relay) -> list[str]:
     else:
         if shard.recorder.failing_since_mono_s is not None:
             reasons.append("recordings wait: the store did not take the last one")
+    device = shard.service.device
+    if device.state is DeviceState.LOST or device.lost_for_s() > 0:
+        reasons.append(f"looks get no answer: {device.trouble}")
     if relay.state is RelayState.CONFLICT:
         reasons.append(f"nothing is sent to the case queue: {relay.problem}")
     return reasons

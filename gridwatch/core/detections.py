@@ -2,7 +2,7 @@
 """What the network said of one look, as a struct of arrays."""
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,19 @@ class ObjectClass(IntEnum):
 
 
 VEHICLES = (ObjectClass.CAR, ObjectClass.MOTORCYCLE, ObjectClass.BUS, ObjectClass.TRUCK)
+
+
+class Part(StrEnum):
+    """What a look may ask the network for. What it does not ask for is not computed, and costs nothing."""
+
+    PEOPLE = "people"  # boxes of persons and vehicles
+    FIRE = "fire"  # boxes of fire and smoke
+    CROWD = "crowd"  # the density of persons
+
+    @classmethod
+    def of(cls, kind: ObjectClass) -> "Part":
+        """Return the part that boxes of a class belong to."""
+        return cls.FIRE if kind in {ObjectClass.FIRE, ObjectClass.SMOKE} else cls.PEOPLE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

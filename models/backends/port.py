@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What an inference engine is to this project. Knows nothing of cameras, boxes or files."""
+"""What an inference engine is to this project. It knows names of outputs; nothing of cameras, boxes or files."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gridwatch.core.geometry import Float32
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RawAnswer:
-    """The network's outputs for one input, untouched, in memory of their own.
-
-    Attributes:
-        detections: (12, A) float32: centre x, centre y, width, height in input pixels, then eight scores (0 to 1).
-            The first A/2 anchors carry people and vehicles, the last A/2 fire and smoke.
-        density: (H/8, W/8) float32, persons per cell of 8×8 input pixels; None where it was not asked for.
-    """
-
-    detections: Float32
-    density: Float32 | None
+Uint8: TypeAlias = NDArray[np.uint8]
+PROBE = (64, 64)  # an input (height, width) at which outputs' sides are worked out, where any will do
+INPUT = "images"  # (B, 3, H, W) float32, RGB, 0 to 1, as the network's file has it
 
 
 class Engine(Protocol):
@@ -29,18 +22,65 @@ class Engine(Protocol):
         """What computes, in how many parts and how exactly, in one short phrase."""
         ...
 
-    def prepare(self, height: int, width: int, *, crowd: bool) -> None:
-        """Make ready for inputs of this size, so that the first `run` is not the slow one.
+    @property
+    def precision(self) -> str:
+        """`f32`, `int8` or `f16`."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """The most pictures that are worth giving at once; 1 where a batch is no faster than one by one."""
+        ...
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only input (height, width) that the network's file allows; None where any will do."""
+        ...
+
+    def channels(self, output: str) -> int:
+        """Return the second side of an output: of a head, 4 and its classes.
 
         Raises:
-            InferenceError: the engine cannot compile the network.
+            InferenceError: there is no such output, or its second side depends on the picture.
         """
         ...
 
-    def run(self, images: Float32, *, crowd: bool) -> RawAnswer:
-        """Run one input (1, 3, H, W): RGB, 0 to 1, sides multiples of 32; `crowd` asks for the density too.
+    def canvas(self, batch: int, height: int, width: int) -> Uint8:
+        """Return memory (batch, height, width, 3) uint8 from which this engine reads pictures fastest; its content is arbitrary."""
+        ...
+
+    def prepare(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+        """Make ready for inputs of this size, so that the first `run` is not the slow one.
+
+        Raises:
+            InferenceError: the engine cannot compute the network.
+        """
+        ...
+
+    def run(self, pictures: Uint8, outputs: tuple[str, ...]) -> tuple[Float32, ...]:
+        """Run pictures (N, H, W, 3) uint8 BGR, sides multiples of 32; compute what `outputs` need and nothing else.
+
+        Returns:
+            The outputs (N, ...) float32, in the order asked for, untouched, in memory of their own.
 
         Raises:
             InferenceError: the engine gave no answer.
         """
         ...
+
+
+def fixed_of(sides: Sequence[object]) -> tuple[int, int] | None:
+    """Return height and width of an input's four sides if both are numbers."""
+    _, _, height, width = sides
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def first_line(error: Exception) -> str:
+    """Return what a native library says in its many lines: the last that is not empty, at most 200 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
+
+
+def streams(threads: int) -> str:
+    """Return how many looks are computed at once, as a phrase."""
+    return "1 single-thread stream" if threads == 1 else f"{threads} single-thread streams"

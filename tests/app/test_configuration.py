@@ -112,6 +112,7 @@ def test_a_mistake_in_the_cameras_is_named_with_its_line(tmp_path, text, line, p
         ("queue: {url: 'redis://:${NOT_SET_ANYWHERE}@h'}\n", "NOT_SET_ANYWHERE is not set"),
         ("store: nonsense://x\n", "sqlite:///"),
         ("ingest: {look_every_s: 30}\n", "less than or equal to 8"),
+        ("inference: {staleness_s: 2, batch_deadline_ms: 501}\n", "a quarter of staleness_s at most (500 ms"),
     ],
 )
 def test_a_mistake_in_the_settings_is_one_sentence(tmp_path, text, part):
@@ -193,12 +194,12 @@ def test_run_with_unreadable_weights_ends_with_2(tmp_path):
     (tmp_path / "weights").mkdir()
     own = (Path(__file__).parents[2] / "models" / "catalogue.yaml").read_text(encoding="utf-8")
     catalogue = written(tmp_path, "catalogue.yaml", own)
-    (tmp_path / "weights" / "gridwatch-start.onnx").write_bytes(b"not a network")
+    (tmp_path / "weights" / "gridwatch.onnx").write_bytes(b"not a network")
     written(tmp_path, "cameras.yaml", "cameras: []\n")
     config = written(tmp_path, "gridwatch.yaml", f"models: {{catalogue: {catalogue}}}\n")
     for ended in (gridwatch("check", str(config)), gridwatch("run", "-c", str(config))):
         assert ended.returncode == 2
-        assert "gridwatch-start.onnx" in ended.stderr
+        assert "weights/gridwatch" in ended.stderr
         assert "Traceback" not in ended.stderr
 
 

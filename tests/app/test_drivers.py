@@ -22,6 +22,8 @@ from gridwatch.app.lockstep import drive
 from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.core.camera import Camera, SightState
 from gridwatch.core.clock import ManualClock
+from gridwatch.core.detections import Part
+from gridwatch.core.finding import Finding, Stage
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind, Zone
 from gridwatch.simulator.scenes.city import make_demo
@@ -31,6 +33,8 @@ from ingest.files import FileSource
 from ingest.intake import CameraIntake
 from models.errors import InferenceError
 from models.network import Network
+from models.service.device import Device
+from models.service.inference import InferenceService, ServiceSettings
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 ASSETS = Path(__file__).parents[2] / ".venv" / "scenes" / "ultralytics" / "assets"
@@ -105,14 +109,21 @@ def pipeline(clock: ManualClock, network: object) -> CameraPipeline:
     return CameraPipeline(CAMERA, CameraIntake(CAMERA, clock), network, Judge(CAMERA))
 
 
-def run_live(clip: Path, network: object, book: NotingBook, clock: ManualClock) -> Shard:
+def service_of(network: object, clock: ManualClock) -> InferenceService:
+    return InferenceService(Device(network, clock), clock, ServiceSettings(threads=2))
+
+
+def run_live(
+    clip: Path, network: object, book: NotingBook, clock: ManualClock, service: InferenceService | None = None
+) -> Shard:
     source = PatientSource(clip, clock)
 
     def make_feed(item, deliver):
         admission, backoff = threading.BoundedSemaphore(1), Backoff(random.Random(1), base_s=60)
         return Feed(item.intake, lambda: source, deliver, clock=clock, backoff=backoff, admission=admission)
 
-    shard = Shard([pipeline(clock, network)], make_feed, book, clock, ShardSpec(1, 2))
+    service = service or service_of(network, clock)
+    shard = Shard([pipeline(clock, service.device)], make_feed, service, book, clock, ShardSpec(1))
     source.is_idle = shard.is_idle
     shard.start()
     assert source.finished.wait(50)
@@ -139,11 +150,51 @@ def test_both_drivers_say_the_same_of_the_same_looks(clip, network, tmp_path):
     assert told[0][0][4], "the picture that shows the claim comes with its opening"
 
 
+class FailsOnce:
+    """The network, but the first look for people alone gets no answer."""
+
+    batch = 1
+
+    def __init__(self, network: Network) -> None:
+        self._network, self.classes, self.failed = network, network.classes, False
+
+    def input_size(self, width, height):
+        return self._network.input_size(width, height)
+
+    def detect(self, frame, *, parts):
+        if parts == {Part.PEOPLE} and not self.failed:
+            self.failed = True
+            raise InferenceError("busy")
+        return self._network.detect(frame, parts=parts)
+
+
+@pytest.mark.parametrize("driver", ["lockstep", "live"])
+def test_a_claim_whose_picture_failed_at_its_opening_gets_one_later(clip, network, tmp_path, driver):
+    """Whoever drives: the next look that says more of the claim brings the picture, once."""
+    clock, failing = ManualClock(START), FailsOnce(network)
+    with Store.open(f"sqlite:///{tmp_path / driver}.db") as store:
+        book = NotingBook(store, clock)
+        if driver == "lockstep":
+            source = FileSource(CAMERA.camera_id, clip, clock)
+            drive(pipeline(clock, failing), source, clock, book.record)
+        else:
+            run_live(clip, failing, book, clock)
+    assert failing.failed
+    (first, later, *rest) = [(stage, has_picture) for stage, *_, has_picture in book.told]
+    assert (first, later) == ((Stage.OPENED, False), (Stage.UPDATED, True))
+    assert not any(has_picture for _, has_picture in rest)
+
+
 class NoAnswer:
     """A network whose device is gone."""
 
-    def detect(self, _frame, *, crowd):
-        raise InferenceError(f"device lost ({crowd})")
+    batch = 1
+
+    def input_size(self, width, height):
+        return width, height
+
+    def detect(self, _frame, *, parts):
+        raise InferenceError(f"device lost ({sorted(parts)})")
 
 
 def test_a_network_without_answers_makes_the_camera_degraded_and_raises_nothing(clip, tmp_path):
@@ -162,7 +213,7 @@ def test_a_network_without_answers_makes_the_camera_degraded_and_raises_nothing(
 class Broken:
     """Detectors with a mistake in them."""
 
-    needs_crowd = False
+    parts = frozenset()
 
     def update(self, _look, _answer):
         raise ZeroDivisionError
@@ -185,13 +236,75 @@ def test_a_look_that_cannot_be_judged_is_unknown(clip, network, tmp_path, monkey
 def test_a_stuck_worker_stops_the_heartbeat(monkeypatch):
     """Native code that never returns looks like life from outside; the parent must hear nothing."""
     beats: list[int] = []
-    shard = Shard(
-        [], lambda *_: None, None, ManualClock(START), ShardSpec(0, 0, beat=lambda: beats.append(1))
-    )
+    clock = ManualClock(START)
+    service = service_of(NoAnswer(), clock)
+    shard = Shard([], lambda *_: None, service, None, clock, ShardSpec(0, beat=lambda: beats.append(1)))
     shard._live()
     assert beats == [1]
-    monkeypatch.setattr(live_module, "STUCK_S", 0.0)
-    shard.to_look.put("a", None)
-    shard.to_look.take(0)
+    monkeypatch.setattr(service, "longest_in_work_s", lambda: live_module.STUCK_S)
     shard._live()
     assert beats == [1]
+    monkeypatch.setattr(service, "longest_in_work_s", lambda: 0.0)
+    monkeypatch.setattr(live_module, "STUCK_S", 0.001)
+    shard.to_decode.put("a", None)
+    shard.to_decode.take(0)
+    time.sleep(0.002)
+    shard._live()
+    assert beats == [1]
+
+
+def test_a_device_that_stays_lost_stops_the_heartbeat():
+    """A driver's context that broke is whole again only in a new process; nothing is seen until then anyway."""
+    beats: list[int] = []
+    clock, network = ManualClock(START), NoAnswer()
+    device = Device(network, clock, reopen=NoAnswer)
+    service = InferenceService(device, clock)
+    shard = Shard([], lambda *_: None, service, None, clock, ShardSpec(0, beat=lambda: beats.append(1)))
+    for _ in range(3):
+        device.failed(network, "gone")
+    clock.advance(live_module.LOST_S - 1)
+    shard._live()
+    assert beats == [1]
+    clock.advance(1)
+    shard._live()
+    assert beats == [1]
+
+
+def test_looks_of_a_camera_with_an_open_claim_are_urgent(clip, network, tmp_path):
+    """From its opening to its end: the service is told with each look."""
+    clock = ManualClock(START)
+    said: list[bool] = []
+    with Store.open(f"sqlite:///{tmp_path / 'urgent'}.db") as store:
+        book = NotingBook(store, clock)
+        service = service_of(network, clock)
+        submit = service.submit
+
+        def note(look, parts, *, urgent):
+            said.append(urgent)
+            submit(look, parts, urgent=urgent)
+
+        service.submit = note
+        run_live(clip, network, book, clock, service)
+    first = next(at_s for stage, _, at_s, *_ in book.told if stage is Stage.OPENED)
+    assert first > QUIET_S
+    assert said == sorted(said)
+    assert {True, False} == set(said)
+
+
+def test_a_claim_that_ended_is_urgent_no_more():
+    """What is open is remembered by claim: another of the same camera keeps its looks first."""
+    clock = ManualClock(START)
+    service = service_of(NoAnswer(), clock)
+    shard = Shard([pipeline(clock, service.device)], lambda *_: None, service, None, clock, ShardSpec(0))
+
+    def finding(name, stage):
+        return Finding(
+            finding_id=name, camera_id=CAMERA.camera_id, kind=Kind.FIRE, subtype="flame", zone_id="all", stage=stage,
+            at=START, at_mono_s=0.0, began_at=START, confidence=0.5,
+        )  # fmt: skip
+
+    for name, stage in (("a", Stage.OPENED), ("b", Stage.OPENED), ("a", Stage.UPDATED), ("a", Stage.ENDED)):
+        shard._note(finding(name, stage))
+    assert shard._claims == {CAMERA.camera_id: {"b"}}
+    shard._note(finding("b", Stage.ENDED))
+    assert shard._claims == {CAMERA.camera_id: set()}

@@ -20,6 +20,9 @@ def test_nothing_is_lost_doubled_or_raised_twice_when_processes_are_killed():
         text=True,
         check=False,
     )
-    result = json.loads(ended.stdout.splitlines()[-1])
+    lines = ended.stdout.splitlines()
+    assert lines, f"the benchmark ended with {ended.returncode} and printed nothing:\n{ended.stderr}"
+    assert lines[-1].startswith("{"), f"the benchmark printed no result:\n{ended.stdout}{ended.stderr}"
+    result = json.loads(lines[-1])
     assert result["failures"] == [], ended.stdout + ended.stderr
     assert result["journal"] == result["stream"] > 0

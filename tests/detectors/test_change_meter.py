@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detectors.change import ChangeMeter, changes_inside, is_cut
-from gridwatch.core.detections import Detections
+from gridwatch.core.detections import Detections, ObjectClass
 from gridwatch.core.look import Look, LookReason
 
 BOX = np.array([[0.25, 0.25, 0.5, 0.5]], np.float32)
@@ -20,6 +20,14 @@ class Grey:
 
     def luma(self):
         return self.plane
+
+
+def boxes_of(*classes, at=BOX):
+    """Return an answer with one box of each class: the first at BOX, the others at `at`."""
+    xyxy = np.concatenate([BOX, *[at] * (len(classes) - 1)])
+    return Detections(
+        xyxy, np.ones(len(classes), np.float32), np.array(classes), np.full(len(classes), np.nan, np.float32)
+    )
 
 
 def one_box():
@@ -133,3 +141,35 @@ def test_a_slow_pan_is_no_cut():
 def test_no_boxes_give_no_changes():
     """An answer without boxes stays one."""
     assert len(changes_inside(np.zeros((180, 320), np.int16), np.zeros((0, 4), np.float32))) == 0
+
+
+@pytest.mark.parametrize(
+    ("measured_class", "other_class"),
+    [
+        (ObjectClass.FIRE, ObjectClass.PERSON),
+        (ObjectClass.SMOKE, ObjectClass.TRUCK),
+        (ObjectClass.CAR, ObjectClass.SMOKE),
+    ],
+)
+def test_the_measure_does_not_depend_on_what_else_was_asked_for(measured_class, other_class):
+    """A camera with zones for fire alone gets no boxes of people: its flames must change as much as everywhere else."""
+    left_half = np.array([[0, 0, 0.6, 1]], np.float32)
+    first, second = scene(), scene(120)
+    second[:, :384] += 20  # where the other box is; without it the median of the outside is 20, with it 0
+    changes = []
+    for answer in (boxes_of(measured_class), boxes_of(measured_class, other_class, at=left_half)):
+        meter = ChangeMeter()
+        meter.measure(look(first, 5), answer)
+        changes.append(float(meter.measure(look(second, 7), answer).change[0]))
+    assert changes[0] == changes[1] == pytest.approx(40, abs=1)
+
+
+def test_boxes_of_one_part_are_left_out_together():
+    """Smoke that covers most of the picture is no change of the picture's exposure for the flame in it."""
+    first, second = scene(), scene(120)
+    second[:, :384] += 20
+    most = np.array([[0, 0, 0.6, 1]], np.float32)
+    meter = ChangeMeter()
+    answer = boxes_of(ObjectClass.FIRE, ObjectClass.SMOKE, at=most)
+    meter.measure(look(first, 5), answer)
+    assert float(meter.measure(look(second, 7), answer).change[0]) == pytest.approx(60, abs=1)

@@ -14,7 +14,7 @@ from detectors.fire import FIRE
 from detectors.judge import Judge
 from detectors.recurrence import Recurrence
 from detectors.standing import StandingPlaces, vehicles_of
-from gridwatch.core.detections import Detections, ObjectClass
+from gridwatch.core.detections import Detections, ObjectClass, Part
 from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Stage
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit
@@ -78,10 +78,13 @@ def test_a_claim_ends_after_enough_answered_looks(watch, flame):
     assert seen.seconds(Stage.ENDED) == [34.0]
 
 
-def test_needs_crowd_follows_the_zones(camera, zone):
-    """The counter runs only for cameras with a crowd zone."""
-    assert Judge(camera(zone(Kind.CROWD))).needs_crowd
-    assert not Judge(camera(zone(Kind.FIRE), zone(Kind.TRAFFIC))).needs_crowd
+def test_a_camera_asks_the_network_only_for_what_its_zones_need(camera, zone):
+    """Fire and smoke need one part, traffic another, a crowd two; a camera without zones needs none."""
+    assert Judge(camera()).parts == set()
+    assert Judge(camera(zone(Kind.FIRE))).parts == Judge(camera(zone(Kind.SMOKE))).parts == {Part.FIRE}
+    assert Judge(camera(zone(Kind.TRAFFIC))).parts == {Part.PEOPLE}
+    assert Judge(camera(zone(Kind.CROWD))).parts == {Part.PEOPLE, Part.CROWD}
+    assert Judge(camera(zone(Kind.SMOKE), zone(Kind.TRAFFIC))).parts == {Part.FIRE, Part.PEOPLE}
 
 
 def test_a_camera_without_zones_says_nothing(camera, watch, flame):

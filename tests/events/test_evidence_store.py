@@ -236,3 +236,18 @@ def test_evidence_belongs_to_this_user_alone(tmp_path):
     EvidenceStore(tmp_path).put_clip(b"x")
     (file,) = files(tmp_path)
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_first_picture_is_a_revision_of_its_own(evidence_room, kit):
+    """An opening whose picture failed: one that comes two seconds later, with nothing else new, is kept and told."""
+    room = evidence_room
+    alert = room.opened("f1")
+    assert alert.still is None
+    room.clock.advance(2)
+    told = room.book.record(room.finding(Stage.UPDATED, "f1"), kit.Picture())
+    assert (told.revision, told.still) == (2, room.reader.get(alert.id).still)
+    assert room.evidence.path(told.still.masked_sha256, MASKED).is_file()
+    assert room.kinds(alert.id) == ["opened", "updated"]
+    room.clock.advance(2)
+    assert room.book.record(room.finding(Stage.UPDATED, "f1"), kit.Picture()) is None
+    assert room.reader.get(alert.id).revision == 2

@@ -54,6 +54,23 @@ def test_a_view_is_scaled_once():
     assert not view.flags.writeable
 
 
+@pytest.mark.parametrize("size", [(160, 96), (152, 88), (320, 180)])
+def test_a_picture_painted_into_memory_is_the_view_and_is_not_kept(size):
+    """The network's canvas gets the very pixels of the view, at any place in it; a frame that waits holds no copy."""
+    frame, width, height = frame_of(slope(320, 180)), *size
+    canvas = np.full((height + 8, width + 8, 3), 114, np.uint8)
+    frame.paint(canvas[:height, :width])
+    assert frame._view is None
+    view = frame.view(width, height)
+    assert np.array_equal(canvas[:height, :width], view)
+    assert (canvas[height:] == 114).all()
+    assert (canvas[:, width:] == 114).all()
+    again = np.zeros((height, width, 3), np.uint8)
+    frame.paint(again)
+    assert np.array_equal(again, view)
+    assert frame.view(width, height) is view
+
+
 def test_colours_come_out_blue_green_red():
     """Red in the picture is the last of the three channels."""
     red = np.zeros((64, 64, 3), np.uint8)

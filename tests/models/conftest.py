@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Pictures drawn from numbers, and the one network that these tests open."""
+"""Pictures drawn from numbers, the one network that these tests open, and small networks that are wrong on purpose."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from models.catalogue import Catalogue
-from models.network import Network
+from models.backends.choose import Asked
+from models.catalogue import Catalogue, Form
+from models.network import Network, NetworkSettings
 
 GOLDEN = Path(__file__).with_name("golden.npz")
 
@@ -56,13 +59,21 @@ def catalogue():
 
 @pytest.fixture(scope="session")
 def network():
-    return Network.open(threads=2)
+    """Return the default network in single precision, whatever the catalogue's default is."""
+    return Network.open(threads=2, settings=NetworkSettings(asked=Asked("openvino", "f32")))
 
 
 @pytest.fixture(scope="session")
 def golden():
     with np.load(GOLDEN, allow_pickle=False) as stored:
         return dict(stored)
+
+
+@pytest.fixture(scope="session")
+def weights(catalogue):
+    """Return the default network's ONNX file."""
+    (content,) = catalogue.read(catalogue.entry(), Form.ONNX)
+    return content
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +84,33 @@ def yard(golden):
 @pytest.fixture(scope="session")
 def as_frame():
     return Picture
+
+
+def one_convolution(outputs=None, *, given="images", batch="batch", size=("height", "width"), kind="Conv"):
+    """Return the bytes of an ONNX network of one convolution of stride 32.
+
+    Args:
+        outputs: name of each output and its channels; the cells of the picture one after the other are its anchors.
+        given: name of the input.
+        batch, size: its first side and its last two; numbers where they are fixed.
+        kind: of operation in the convolution's place.
+    """
+    nodes, tensors, told = [], [numpy_helper.from_array(np.array([0, 0, -1]), "flat")], []
+    for name, channels in (outputs or {"people": 10, "fire": 6}).items():
+        weights = np.full((channels, 3, 32, 32), 1e-3, np.float32)
+        tensors.append(numpy_helper.from_array(weights, f"{name}_weights"))
+        more = {"strides": [32, 32]} if kind == "Conv" else {}
+        nodes.append(helper.make_node(kind, [given, f"{name}_weights"], [f"{name}_cells"], **more))
+        nodes.append(helper.make_node("Reshape", [f"{name}_cells", "flat"], [name]))
+        told.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, channels, "anchors"]))
+    image = helper.make_tensor_value_info(given, TensorProto.FLOAT, [batch, 3, *size])
+    graph = helper.make_graph(nodes, "small", [image], told, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if kind == "Conv":
+        onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def small_network():
+    return one_convolution

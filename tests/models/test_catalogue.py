@@ -4,10 +4,13 @@ import shutil
 import pytest
 
 from gridwatch.core.errors import InputError
-from models.catalogue import OWN, Catalogue
+from models.backends.choose import Asked
+from models.catalogue import OWN, Catalogue, Form
 from models.errors import WeightsError
 from models.listing import list_networks, verify_networks
-from models.network import Network
+from models.network import Network, NetworkSettings
+
+F32 = NetworkSettings(asked=Asked("openvino", "f32"))
 
 
 @pytest.fixture
@@ -15,7 +18,8 @@ def copy(tmp_path):
     """Return a catalogue file of this distribution's own text, with the weights beside it."""
     (tmp_path / "weights").mkdir()
     shutil.copy(OWN, tmp_path / "catalogue.yaml")
-    shutil.copy(OWN.parent / "weights/gridwatch-start.onnx", tmp_path / "weights")
+    for file in (OWN.parent / "weights").glob("gridwatch*"):
+        shutil.copy(file, tmp_path / "weights")
     return tmp_path / "catalogue.yaml"
 
 
@@ -30,25 +34,26 @@ def test_own_catalogue_names_a_default_whose_file_and_card_are_there():
     """The distribution's own catalogue loads, and its default network's file is the one it means."""
     catalogue = Catalogue.load()
     entry = catalogue.entry()
-    assert entry.name == catalogue.default == "gridwatch-start"
-    assert catalogue.verify(entry) == OWN.parent / "weights/gridwatch-start.onnx"
+    assert entry.name == catalogue.default == "gridwatch"
+    catalogue.verify(entry)
+    assert catalogue.paths_of(entry, Form.ONNX) == (OWN.parent / "weights/gridwatch.onnx",)
     assert (OWN.parent / entry.card).is_file()
 
 
 def test_a_name_that_is_not_there_is_told_with_those_that_are(catalogue):
     """An unknown name ends in one sentence that names the known ones."""
-    with pytest.raises(WeightsError, match=r"no network is called 'yolo'; there are: gridwatch-start"):
+    with pytest.raises(WeightsError, match=r"no network is called 'yolo'; there are: gridwatch"):
         catalogue.entry("yolo")
 
 
 def test_weights_with_one_changed_byte_are_refused_by_name(copy):
     """A file that differs in one bit is named with both hashes, and no engine sees it."""
-    weights = copy.parent / "weights/gridwatch-start.onnx"
+    weights = copy.parent / "weights/gridwatch.onnx"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     with pytest.raises(WeightsError, match="not the file that the catalogue means") as raised:
-        Network.open(threads=1, catalogue=Catalogue.load(copy))
+        Network.open(threads=1, settings=F32, catalogue=Catalogue.load(copy))
     assert isinstance(raised.value, InputError)
     assert raised.value.file == weights
     assert "\n" not in str(raised.value)
@@ -56,17 +61,17 @@ def test_weights_with_one_changed_byte_are_refused_by_name(copy):
 
 def test_missing_weights_are_one_sentence(copy):
     """A file that is not there is named."""
-    weights = copy.parent / "weights/gridwatch-start.onnx"
+    weights = copy.parent / "weights/gridwatch.onnx"
     weights.unlink()
     catalogue = Catalogue.load(copy)
-    with pytest.raises(WeightsError, match=r"weights of 'gridwatch-start' are missing") as raised:
+    with pytest.raises(WeightsError, match=r"weights of 'gridwatch' are missing") as raised:
         catalogue.verify(catalogue.entry())
     assert raised.value.file == weights
 
 
 def test_unreadable_weights_are_one_sentence(copy):
     """A folder in the file's place is an unreadable file."""
-    weights = copy.parent / "weights/gridwatch-start.onnx"
+    weights = copy.parent / "weights/gridwatch.onnx"
     weights.unlink()
     weights.mkdir()
     catalogue = Catalogue.load(copy)
@@ -79,12 +84,12 @@ def test_a_file_of_the_right_hash_that_is_no_network_is_one_sentence(copy, conte
     """What the engine cannot read is wrong input with the file's name, not a crash."""
     import hashlib
 
-    weights = copy.parent / "weights/gridwatch-start.onnx"
+    weights = copy.parent / "weights/gridwatch.onnx"
     weights.write_bytes(content)
-    sha256 = Catalogue.load(copy).entry().sha256
+    sha256 = Catalogue.load(copy).entry().forms.onnx.sha256
     changed(copy, sha256, hashlib.sha256(content).hexdigest())
     with pytest.raises(WeightsError, match="OpenVINO cannot read the network") as raised:
-        Network.open(threads=1, catalogue=Catalogue.load(copy))
+        Network.open(threads=1, settings=F32, catalogue=Catalogue.load(copy))
     assert raised.value.file == weights
     assert "\n" not in str(raised.value)
 
@@ -98,18 +103,21 @@ def test_a_file_of_the_right_hash_that_is_no_network_is_one_sentence(copy, conte
         ("colour: RGB", "colour: BGR", "colour: .*'RGB'"),
         ("range: [0, 1]", "range: [0, 255]", "range"),
         (
-            "file: weights/gridwatch-start.onnx",
-            "file: weights/gridwatch-start.pt",
-            "a .pt or .pth is a pickle",
+            "file: weights/gridwatch.onnx",
+            "file: weights/gridwatch.pt",
+            r"must be an \.onnx file \(a \.pt or \.pth is a pickle",
         ),
         (
-            "file: weights/gridwatch-start.onnx",
-            "file: ../gridwatch-start.onnx",
+            "file: weights/gridwatch.onnx",
+            "file: ../gridwatch.onnx",
             "inside the catalogue's folder",
         ),
-        ("file: weights/gridwatch-start.onnx", "file: /etc/x.onnx", "inside the catalogue's folder"),
-        ("[person, bicycle,", "[bicycle, person,", "classes: must be person, bicycle, .* in this order"),
-        ("795da705", "XYZ", "sha256"),
+        ("file: weights/gridwatch.onnx", "file: /etc/x.onnx", "inside the catalogue's folder"),
+        (
+            "[person, bicycle,",
+            "[person, dog,",
+            "classes: 'dog' is none of person, .*smoke; a column that is none of them is null",
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_file_and_line(copy, old, new, says):
@@ -143,9 +151,78 @@ def test_a_catalogue_of_the_wrong_shape_is_one_sentence(tmp_path, text, says, li
     assert (raised.value.file, raised.value.line) == (file, line)
 
 
+def test_a_hash_that_is_none_is_named_with_its_line(copy):
+    """Sixty-four hexadecimal digits, nothing else."""
+    own = f"sha256: {Catalogue.load(copy).entry().forms.onnx.sha256}"
+    line = changed(copy, own, "sha256: XYZ")
+    with pytest.raises(WeightsError, match=r"forms\.onnx\.sha256") as raised:
+        Catalogue.load(copy)
+    assert raised.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("classes: [fire, smoke]", "classes: [fire, car]", "two heads tell the same class"),
+        ("classes: [fire, smoke]", "classes: [null, null]", "must name at least one class"),
+        ("classes: [fire, smoke]", "classes: [fire, fire]", "none twice"),
+        ("output: fire", "output: people", "two outputs have the same name"),
+        ("cell_px: 8", "cell_px: 4", "cell_px"),
+        ("output: density", "output: a b", "output: "),
+    ],
+)
+def test_heads_that_contradict_each_other_are_refused(copy, old, new, says):
+    """Each class and each output is told once."""
+    changed(copy, old, new)
+    with pytest.raises(WeightsError, match=says):
+        Catalogue.load(copy)
+
+
+def test_eight_bits_as_the_default_need_their_form(tmp_path):
+    """What should run must be there."""
+    import yaml
+
+    document = yaml.safe_load(OWN.read_text("utf-8"))
+    (network,) = document["networks"][:1]
+    network["precision"] = "int8"
+    network["forms"].pop("openvino_int8", None)
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(yaml.safe_dump(document), "utf-8")
+    with pytest.raises(WeightsError, match="precision is int8, but forms has no openvino_int8"):
+        Catalogue.load(file)
+
+
+def test_the_pair_of_an_eight_bit_form_is_verified_file_by_file(tmp_path):
+    """Graph and weights each have their hash; a changed one is named, and the two together name what runs."""
+    import hashlib
+
+    import yaml
+
+    document = yaml.safe_load(OWN.read_text("utf-8"))
+    (network,) = document["networks"][:1]
+    (tmp_path / "weights").mkdir()
+    files = []
+    for name in ("x.xml", "x.bin"):
+        (tmp_path / "weights" / name).write_bytes(name.encode())
+        files.append({"file": f"weights/{name}", "sha256": hashlib.sha256(name.encode()).hexdigest()})
+    network["forms"]["openvino_int8"] = {"files": files}
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(yaml.safe_dump(document), "utf-8")
+    catalogue = Catalogue.load(file)
+    entry = catalogue.entry()
+    assert catalogue.read(entry, Form.OPENVINO_INT8) == (b"x.xml", b"x.bin")
+    both = "".join(each["sha256"] for each in files)
+    assert entry.sha256(Form.OPENVINO_INT8) == hashlib.sha256(both.encode()).hexdigest()
+    assert entry.sha256(Form.ONNX) == entry.forms.onnx.sha256
+    (tmp_path / "weights/x.bin").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="not the file that the catalogue means") as raised:
+        catalogue.read(entry, Form.OPENVINO_INT8)
+    assert raised.value.file == tmp_path / "weights/x.bin"
+
+
 def test_a_default_that_names_no_network_is_refused(copy):
     """The default must be one of the networks."""
-    changed(copy, "default: gridwatch-start", "default: other")
+    changed(copy, "default: gridwatch", "default: other")
     with pytest.raises(WeightsError, match="default names no network: 'other'"):
         Catalogue.load(copy)
 
@@ -172,10 +249,10 @@ def test_a_catalogue_that_is_missing_or_no_text_is_one_sentence(tmp_path):
 def test_list_shows_every_network_and_marks_the_default(copy):
     """A row says what it is, under which licence, and how large the file is; none if it is missing."""
     (row,) = list_networks(Catalogue.load(copy))
-    assert (row.name, row.is_default, row.licence) == ("gridwatch-start", True, "AGPL-3.0-or-later")
+    assert (row.name, row.is_default, row.licence) == ("gridwatch", True, "AGPL-3.0-or-later")
     assert row.classes[-2:] == ("fire", "smoke")
-    assert row.size_bytes == 11_739_117
-    row.file.unlink()
+    assert row.size_bytes == sum(file.stat().st_size for file in row.files)
+    row.files[0].unlink()
     assert list_networks(Catalogue.load(copy))[0].size_bytes is None
 
 
@@ -184,6 +261,6 @@ def test_verify_says_what_is_wrong_with_each_file(copy):
     catalogue = Catalogue.load(copy)
     (row,) = verify_networks(catalogue)
     assert row.problem is None
-    row.file.write_bytes(row.file.read_bytes()[:-1])
-    (row,) = verify_networks(catalogue, "gridwatch-start")
+    row.files[0].write_bytes(row.files[0].read_bytes()[:-1])
+    (row,) = verify_networks(catalogue, "gridwatch")
     assert "not the file that the catalogue means" in row.problem

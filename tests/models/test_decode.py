@@ -2,15 +2,30 @@
 import numpy as np
 import pytest
 
-from gridwatch.core.detections import ObjectClass
-from models.decode import MOST_BOXES, decode
+from gridwatch.core.detections import ObjectClass, Part
+from models.decode import MOST_BOXES, ClassMap, Reading
+from models.decode import decode as decode_heads
+
+SOLID = ClassMap.of({kind: int(kind) for kind in list(ObjectClass)[:6]}, 6, frozenset(Part))
+BURNING = ClassMap.of({ObjectClass.FIRE: 0, ObjectClass.SMOKE: 1}, 2, frozenset(Part))
 
 
 def anchors(half):
-    """Return an answer of `2 * half` anchors that sees nothing: boxes of 20 × 20 pixels, scores 0."""
+    """Return answers (12, 2 * half) that see nothing: boxes of 20 × 20 pixels, scores 0; the halves are the two heads'."""
     raw = np.zeros((12, 2 * half), np.float32)
     raw[2:4] = 20
     return raw
+
+
+def heads(raw):
+    """Return the two heads' answers as the network has them."""
+    half = raw.shape[1] // 2
+    fire = np.ascontiguousarray(raw[[0, 1, 2, 3, 10, 11], half:])
+    return [(np.ascontiguousarray(raw[:10, :half]), SOLID), (fire, BURNING)]
+
+
+def decode(raw, least=0.1, **more):
+    return decode_heads(heads(raw), Reading(least, **more))
 
 
 def scene(seed, half=300):
@@ -45,7 +60,8 @@ def by_loops(raw, least):
         limit = 0.6 if kind < 6 else 0.5
         if not any(kind == other and overlap(box, its) > limit for _, other, its in kept):
             kept.append((score, kind, box))
-    return kept[:MOST_BOXES]
+    most = [[each for each in kept if (each[1] < 6) == solid][:MOST_BOXES] for solid in (True, False)]
+    return [each for each in kept if each in most[each[1] >= 6]]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -81,12 +97,30 @@ def test_one_van_is_one_vehicle():
     assert decode(raw).class_id.tolist() == [ObjectClass.TRUCK]
 
 
-def test_each_half_is_read_for_its_own_classes_only():
-    """Scores where the network's layout has none are not believed."""
+def test_only_columns_of_the_parts_asked_for_are_read():
+    """A head that tells both kinds, in any order and among columns that mean nothing, is read for what was asked."""
+    columns = {ObjectClass.SMOKE: 0, ObjectClass.PERSON: 3, ObjectClass.CAR: 1}
+    raw = np.zeros((9, 3), np.float32)
+    raw[:4] = np.float32([[10, 100, 200], [10] * 3, [20] * 3, [20] * 3])
+    raw[4, 0], raw[4 + 3, 1], raw[4 + 1, 2], raw[4 + 2] = 0.9, 0.8, 0.7, 0.99
+    for parts, expected in (
+        ({Part.FIRE}, [ObjectClass.SMOKE]),
+        ({Part.PEOPLE}, [ObjectClass.PERSON, ObjectClass.CAR]),
+        (set(Part), [ObjectClass.SMOKE, ObjectClass.PERSON, ObjectClass.CAR]),
+        ({Part.CROWD}, []),
+    ):
+        where = ClassMap.of(columns, 5, frozenset(parts))
+        assert decode_heads([(raw, where)], Reading()).class_id.tolist() == expected
+
+
+def test_for_scoring_one_anchor_gives_every_class_and_the_overlap_may_be_set():
+    """As detectors are scored: several classes of a place count, and boxes that overlap by less than the bound stay."""
     raw = anchors(2)
-    raw[4, 3] = 0.9  # a person among the fire anchors
-    raw[10, 0] = 0.9  # a fire among the people anchors
-    assert len(decode(raw).confidence) == 0
+    raw[4 + ObjectClass.CAR, 0], raw[4 + ObjectClass.TRUCK, 0] = 0.5, 0.6
+    raw[0, 1], raw[4 + ObjectClass.TRUCK, 1] = 4, 0.4  # IoU 2 / 3 with the first
+    assert decode(raw, every_class=True).class_id.tolist() == [ObjectClass.TRUCK, ObjectClass.CAR]
+    both = decode(raw, every_class=True, overlap_solid=0.7)
+    assert both.class_id.tolist() == [ObjectClass.TRUCK, ObjectClass.CAR, ObjectClass.TRUCK]
 
 
 def test_the_same_place_may_hold_a_person_and_a_motorcycle():
@@ -97,7 +131,7 @@ def test_the_same_place_may_hold_a_person_and_a_motorcycle():
 
 
 def test_a_flood_of_boxes_is_bounded_to_the_strongest():
-    """At most 300 boxes come out, and those are the most certain."""
+    """At most 300 boxes of one kind come out, and those are the most certain."""
     raw = anchors(4000)
     raw[0], raw[1] = np.arange(8000) % 100 * 30, np.arange(8000) // 100 * 30
     raw[4, :4000] = np.linspace(0.2, 0.9, 4000)
@@ -106,3 +140,14 @@ def test_a_flood_of_boxes_is_bounded_to_the_strongest():
     np.testing.assert_allclose(
         boxes.confidence, np.linspace(0.2, 0.9, 4000)[: -MOST_BOXES - 1 : -1], rtol=1e-5
     )
+
+
+def test_a_crowd_does_not_push_a_fire_out_of_a_look():
+    """However many people are seen more certainly, the flame and its smoke stay."""
+    raw = anchors(4000)
+    raw[0], raw[1] = np.arange(8000) % 100 * 30, np.arange(8000) // 100 * 30
+    raw[4, :4000] = 0.9
+    raw[10, 4000], raw[11, 5000] = 0.4, 0.15
+    kinds = decode(raw).class_id.tolist()
+    assert kinds[-2:] == [ObjectClass.FIRE, ObjectClass.SMOKE]
+    assert len(kinds) == MOST_BOXES + 2
