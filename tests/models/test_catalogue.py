@@ -40,6 +40,19 @@ def test_own_catalogue_names_a_default_whose_file_and_card_are_there():
     assert (OWN.parent / entry.card).is_file()
 
 
+def test_the_card_names_the_files_that_ship_and_they_are_small():
+    """The model card has the SHA-256 of every file; ONNX stays within 14 MB and the 8-bit pair within 7."""
+    catalogue = Catalogue.load()
+    entry = catalogue.entry()
+    card = (catalogue.file.parent / entry.card).read_text(encoding="utf-8")
+    limits = {Form.ONNX: 14_000_000, Form.OPENVINO_INT8: 7_000_000}
+    for form, most_bytes in limits.items():
+        files = entry.forms.files(form)
+        assert files
+        assert all(file.sha256 in card for file in files)
+        assert sum((catalogue.file.parent / file.file).stat().st_size for file in files) <= most_bytes
+
+
 def test_a_name_that_is_not_there_is_told_with_those_that_are(catalogue):
     """An unknown name ends in one sentence that names the known ones."""
     with pytest.raises(WeightsError, match=r"no network is called 'yolo'; there are: gridwatch"):
