@@ -9,7 +9,7 @@ from models.backends.onnx_external import NotWholeError, refuse_external
 from models.catalogue import Catalogue, Entry, Form
 from models.errors import WeightsError
 
-NOT_ASKED = "not asked for"
+NOT_ASKED = "fits, where gridwatch.yaml asks for it (models: backend, precision, device)"
 
 
 @dataclass(frozen=True, slots=True)

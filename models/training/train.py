@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From starting weights and pictures to the files that ship. Tells its progress; prints nothing itself.
 
-    two fire runs side by side (one core each) ─ their mean ─┐
+    two fire runs side by side (one core each) ─ best, mean ─┐
     the counter on the people part's trunk ──────────────────┼─ join ─ ONNX, INT8, state dict, curves
     the people part, unchanged ──────────────────────────────┘
 
@@ -14,7 +14,7 @@ import json
 import multiprocessing
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from models.training.run import Run
 from models.training.validate import Score, score
 
 Report = Callable[[str, int, int, str], None]  # which part, iteration, of how many, what to say
+SIZES_PX = (512, 640)  # what figures are stated at, and what the product looks with
 CHOSEN = "fire.safetensors"
 COUNTER = "density.safetensors"
 STATE, ONNX, INT8 = "gridwatch.safetensors", "gridwatch.onnx", "gridwatch-int8.xml"
@@ -60,39 +61,46 @@ def _train_fire(job: Job, report: Report) -> None:
     folders = [job.out / f"fire-{recipe.seed}" for recipe in job.recipes]
     _side_by_side(job, folders, report)
     held = read_validation(job.data, every=job.every)
-    result = choose([folder / "best.safetensors" for folder in folders], lambda state: _score(state, held))
+    states = {folder.name: load_state(folder / "best.safetensors") for folder in folders}
+    start = fire_detector(load_state(job.recipes[0].start)).state_dict()
+    result = choose(candidates(start, states), lambda state: _scores(state, held))
     save_state(result.state, job.out / CHOSEN)
-    told = {
-        name: {"ap50": one.ap50, "recall": one.recall, "merit": one.merit}
-        for name, one in result.scores.items()
-    }
+    told = {name: [asdict(one) for one in scores] for name, scores in result.scores.items()}
     (job.out / "chosen.json").write_text(
-        json.dumps({"chosen": result.name, "val": told}, indent=1), encoding="utf-8"
+        json.dumps({"chosen": result.name, "sizes_px": SIZES_PX, "val": told}, indent=1), encoding="utf-8"
     )
     draw_curves([folder / "scores.json" for folder in folders], job.out / "curves.png")
-    report("fire", 1, 1, f"chosen: {result.name}, val {result.scores[result.name]}")
+    report("fire", 1, 1, f"chosen: {result.name}, val at {SIZES_PX[0]} px {result.scores[result.name][0]}")
 
 
-def _score(state: dict[str, Tensor], held: Sequence[Any]) -> Score:
-    return score(fire_detector(state), list(held))
+def _scores(state: dict[str, Tensor], held: Sequence[Any]) -> tuple[Score, ...]:
+    model = fire_detector(state)
+    return tuple(score(model, list(held), size_px) for size_px in SIZES_PX)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """Which weights were chosen, and what all scored on val."""
+    """Which weights were chosen, and what all scored on val at each of `SIZES_PX`."""
 
     name: str
     state: dict[str, Tensor]
-    scores: dict[str, Score]
+    scores: dict[str, tuple[Score, ...]]
 
 
-def choose(files: Sequence[Path], judge: Callable[[dict[str, Tensor]], Score]) -> Choice:
-    """Return the best by `judge` of the files' weights and, where there are several, their mean."""
-    states = {file.parent.name: load_state(file) for file in files}
-    if len(states) > 1:
-        states["mean"] = mean_of(list(states.values()))
+def candidates(start: dict[str, Tensor], runs: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Return what may ship: the start, what each run came to, and the means of the runs and of them and the start."""
+    out = {"start": start, **runs, "mean with start": mean_of([start, *runs.values()])}
+    if len(runs) > 1:
+        out["mean"] = mean_of(list(runs.values()))
+    return out
+
+
+def choose(
+    states: dict[str, dict[str, Tensor]], judge: Callable[[dict[str, Tensor]], tuple[Score, ...]]
+) -> Choice:
+    """Return the weights that are best by `judge`, over all its scores."""
     scores = {name: judge(state) for name, state in states.items()}
-    best = max(scores, key=lambda name: scores[name].merit)
+    best = max(scores, key=lambda name: sum(one.merit for one in scores[name]))
     return Choice(best, states[best], scores)
 
 

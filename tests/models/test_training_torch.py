@@ -187,25 +187,33 @@ def test_the_first_layers_stay(data, weights, tmp_path):
     assert all((start[name] == end[name]).all() for name in stays if "num_batches" not in name)
 
 
-def test_the_mean_is_taken_only_where_it_is_better(tmp_path):
-    """Of two networks and their mean the best by val is chosen."""
+def test_the_mean_is_taken_only_where_it_is_better():
+    """Of the start, two networks and their means the best by val is chosen, over all sizes."""
     import torch
-    from safetensors.torch import save_file
 
-    from models.training.train import choose
+    from models.training.train import candidates, choose
     from models.training.validate import Score
 
-    for name, value in (("a", 1.0), ("b", 3.0)):
-        (tmp_path / name).mkdir()
-        save_file({"w": torch.full((2,), value)}, str(tmp_path / name / "best.safetensors"))
-    files = [tmp_path / name / "best.safetensors" for name in ("a", "b")]
+    states = {
+        name: {"w": torch.full((2,), value)} for name, value in (("start", 0.0), ("a", 3.0), ("b", 6.0))
+    }
+    start = states.pop("start")
 
-    def near(target):
-        return lambda state: Score((0, 0), (1 - abs(float(state["w"][0]) - target) / 9,) * 2)
+    def near(*targets):
+        def judge(state):
+            far = [abs(float(state["w"][0]) - target) / 99 for target in targets]
+            return tuple(Score((1 - each, 1 - each), (1 - each, 1 - each)) for each in far)
 
-    assert choose(files, near(2)).name == "mean"
-    assert choose(files, near(3)).name == "b"
-    assert choose(files[:1], near(3)).name == "a"
+        return judge
+
+    several = candidates(start, states)
+    assert choose(several, near(4.5)).name == "mean"
+    assert choose(several, near(6)).name == "b"
+    assert choose(several, near(0)).name == "start"
+    assert choose(several, near(9, 5.5)).name == "b"
+    alone = candidates(start, {"a": states["a"]})
+    assert choose(alone, near(1.5)).name == "mean with start"
+    assert "mean" not in alone
 
 
 def test_everything_from_pictures_to_files(data, weights, tmp_path, capsys, monkeypatch):
