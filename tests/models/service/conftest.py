@@ -218,3 +218,46 @@ def hanging():
     event = threading.Event()
     yield event
     event.set()
+
+
+RULES = DeviceRules(lost_after=3, first_retry_s=1.0, retry_s=60.0, fall_back_after=3, open_within_s=30.0)
+
+
+@pytest.fixture
+def rules():
+    """Return when a device counts as lost, and how it is tried again."""
+    return RULES
+
+
+@pytest.fixture
+def device(named, clock, openings):
+    return Device(
+        named("gpu", batch=16), clock, reopen=openings.reopen, fallback=openings.fallback, rules=RULES
+    )
+
+
+@pytest.fixture
+def fail():
+    """Return what reports failures of a device."""
+
+    def fail(device, times=1):
+        for _ in range(times):
+            device.failed(device.network, "device error")
+
+    return fail
+
+
+@pytest.fixture
+def mend_after():
+    """Return what mends a device once that is due."""
+
+    def mend_after(device, clock, seconds):
+        """Mend at the moment at which that is due, and not before."""
+        assert device.is_due() is False
+        clock.advance(seconds - 0.01)
+        assert device.is_due() is False
+        clock.advance(0.01)
+        assert device.is_due() is True
+        device.mend()
+
+    return mend_after

@@ -7,35 +7,12 @@ import pytest
 
 from gridwatch.core.detections import Part
 from models.errors import InferenceError
-from models.service.device import Device, DeviceRules, DeviceState
+from models.service.device import Device, DeviceState
 
 FIRE, PEOPLE = frozenset({Part.FIRE}), frozenset({Part.PEOPLE})
-RULES = DeviceRules(lost_after=3, first_retry_s=1.0, retry_s=60.0, fall_back_after=3, open_within_s=30.0)
 
 
-@pytest.fixture
-def device(named, clock, openings):
-    return Device(
-        named("gpu", batch=16), clock, reopen=openings.reopen, fallback=openings.fallback, rules=RULES
-    )
-
-
-def fail(device, times=1):
-    for _ in range(times):
-        device.failed(device.network, "device error")
-
-
-def mend_after(device, clock, seconds):
-    """Mend at the moment at which that is due, and not before."""
-    assert device.is_due() is False
-    clock.advance(seconds - 0.01)
-    assert device.is_due() is False
-    clock.advance(0.01)
-    assert device.is_due() is True
-    device.mend()
-
-
-def test_some_failures_are_no_lost_device(device):
+def test_some_failures_are_no_lost_device(device, fail):
     """One picture that no engine can take must not cost all cameras their looks; an answer in between clears the count."""
     fail(device, 2)
     device.worked(device.network)
@@ -47,7 +24,7 @@ def test_some_failures_are_no_lost_device(device):
     assert device.trouble == "the inference device is lost (device error)"
 
 
-def test_a_lost_device_is_opened_anew_after_growing_pauses(device, clock, openings):
+def test_a_lost_device_is_opened_anew_after_growing_pauses(device, clock, openings, fail, mend_after):
     """A pause before the first attempt, doubled after each that fails; the count starts anew once looks are answered."""
     openings.fail_next = 2
     fail(device, 3)
@@ -60,7 +37,7 @@ def test_a_lost_device_is_opened_anew_after_growing_pauses(device, clock, openin
     mend_after(device, clock, 1.0)
 
 
-def test_a_device_that_opens_and_fails_again_has_not_come_back(device, clock, openings):
+def test_a_device_that_opens_and_fails_again_has_not_come_back(device, clock, openings, fail, mend_after):
     """Its first failure is enough to lose it again, and the pauses go on growing."""
     fail(device, 3)
     mend_after(device, clock, 1.0)
@@ -71,7 +48,7 @@ def test_a_device_that_opens_and_fails_again_has_not_come_back(device, clock, op
     assert device.lost_for_s() == pytest.approx(3.0), "since it was first lost: opening it is no answer"
 
 
-def test_what_a_network_that_was_replaced_reports_is_ignored(device, clock):
+def test_what_a_network_that_was_replaced_reports_is_ignored(device, clock, fail, mend_after):
     """A late failure of the old network must not lose the new one."""
     old = device.network
     fail(device, 3)
@@ -83,7 +60,7 @@ def test_what_a_network_that_was_replaced_reports_is_ignored(device, clock):
     assert device.state is DeviceState.LOST, "the old one's answer proved nothing about the new one"
 
 
-def test_after_attempts_that_failed_the_fallback_answers(device, clock, openings):
+def test_after_attempts_that_failed_the_fallback_answers(device, clock, openings, fail, mend_after):
     """The CPU computes meanwhile; the device is tried again later, and takes over once it has answered a look."""
     openings.fail_next = 4
     fail(device, 3)
@@ -101,7 +78,9 @@ def test_after_attempts_that_failed_the_fallback_answers(device, clock, openings
     assert not device.is_due()
 
 
-def test_a_device_that_comes_back_and_fails_gives_way_to_the_fallback_at_once(device, clock, openings):
+def test_a_device_that_comes_back_and_fails_gives_way_to_the_fallback_at_once(
+    device, clock, openings, fail, mend_after
+):
     """The fallback is kept until the device has proved itself: trying it costs one look, not minutes."""
     openings.fail_next = 3
     fail(device, 3)
@@ -115,7 +94,7 @@ def test_a_device_that_comes_back_and_fails_gives_way_to_the_fallback_at_once(de
     mend_after(device, clock, 60.0)
 
 
-def test_device_and_fallback_take_turns_while_both_fail(device, clock, openings):
+def test_device_and_fallback_take_turns_while_both_fail(device, clock, openings, fail, mend_after):
     """A fallback that cannot be opened does not keep the device from being tried."""
     openings.fail_next, openings.fallback_fails = 4, True
     fail(device, 3)
@@ -126,9 +105,9 @@ def test_device_and_fallback_take_turns_while_both_fail(device, clock, openings)
     assert (openings.opened[-1], device.state) == ("gpu", DeviceState.READY)
 
 
-def test_without_a_fallback_the_device_is_tried_for_ever(named, clock, openings):
+def test_without_a_fallback_the_device_is_tried_for_ever(named, clock, openings, fail, mend_after, rules):
     """The pauses stop growing at the bound; how long nothing has answered is told."""
-    device = Device(named("cpu"), clock, reopen=openings.reopen, rules=RULES)
+    device = Device(named("cpu"), clock, reopen=openings.reopen, rules=rules)
     openings.fail_next = 10
     fail(device, 3)
     for pause_s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
@@ -137,14 +116,14 @@ def test_without_a_fallback_the_device_is_tried_for_ever(named, clock, openings)
     assert device.lost_for_s() == pytest.approx(183.0)
 
 
-def test_a_device_that_cannot_be_opened_anew_is_asked_for_ever(named, clock):
+def test_a_device_that_cannot_be_opened_anew_is_asked_for_ever(named, clock, fail):
     """Without a way to open it, giving it up would help nobody."""
     device = Device(named("only"), clock)
     fail(device, 100)
     assert (device.state, device.is_due()) == (DeviceState.READY, False)
 
 
-def test_an_opening_that_never_returns_is_left_behind(named, clock, openings):
+def test_an_opening_that_never_returns_is_left_behind(named, clock, openings, fail, rules):
     """A driver that hangs ends neither the attempts nor the fallback; what it brings too late is not used."""
     hanging, back = threading.Event(), threading.Event()
 
@@ -153,7 +132,7 @@ def test_an_opening_that_never_returns_is_left_behind(named, clock, openings):
         hanging.wait(10)
         return named("too late")
 
-    device = Device(named("gpu"), clock, reopen=hang, fallback=openings.fallback, rules=RULES)
+    device = Device(named("gpu"), clock, reopen=hang, fallback=openings.fallback, rules=rules)
     fail(device, 3)
     clock.advance(1.0)
     attempt = threading.Thread(target=device.mend)
@@ -172,10 +151,10 @@ def test_an_opening_that_never_returns_is_left_behind(named, clock, openings):
     assert device.network.name == "cpu"
 
 
-def test_attempts_that_never_return_are_bounded(named, clock):
+def test_attempts_that_never_return_are_bounded(named, clock, fail, rules):
     """Each leaves a thread behind: after three the device is not tried any more."""
     hanging = threading.Event()
-    device = Device(named("gpu"), clock, reopen=lambda: hanging.wait(10), rules=RULES)
+    device = Device(named("gpu"), clock, reopen=lambda: hanging.wait(10), rules=rules)
     fail(device, 3)
     attempts = []
     for _ in range(5):
@@ -187,7 +166,7 @@ def test_attempts_that_never_return_are_bounded(named, clock):
                 pass
         clock.advance(31.0)
         device.is_due()
-    assert len(attempts) == RULES.most_left_behind
+    assert len(attempts) == rules.most_left_behind
     hanging.set()
     for attempt in attempts:
         attempt.join(5)
@@ -195,7 +174,7 @@ def test_attempts_that_never_return_are_bounded(named, clock):
     assert device.is_due(), "they came back, so it may be tried again"
 
 
-def test_a_question_past_the_service_counts_as_well(device, clock):
+def test_a_question_past_the_service_counts_as_well(device, clock, mend_after):
     """What an alert's picture asks is answered on the same network, and its failures are the device's."""
     assert len(device.detect(None, parts=FIRE)) == 0
     device.network.fails = True

@@ -13,29 +13,6 @@ from models.service.device import Device, DeviceRules, DeviceState
 from models.service.ready import ENOUGH_S
 
 FIRE, PEOPLE = frozenset({Part.FIRE}), frozenset({Part.PEOPLE})
-RULES = DeviceRules(lost_after=3, first_retry_s=1.0, retry_s=60.0, fall_back_after=3, open_within_s=30.0)
-
-
-@pytest.fixture
-def device(named, clock, openings):
-    return Device(
-        named("gpu", batch=16), clock, reopen=openings.reopen, fallback=openings.fallback, rules=RULES
-    )
-
-
-def fail(device, times=1):
-    for _ in range(times):
-        device.failed(device.network, "device error")
-
-
-def mend_after(device, clock, seconds):
-    """Mend at the moment at which that is due, and not before."""
-    assert device.is_due() is False
-    clock.advance(seconds - 0.01)
-    assert device.is_due() is False
-    clock.advance(0.01)
-    assert device.is_due() is True
-    device.mend()
 
 
 def start(device, openings_before):
@@ -49,7 +26,7 @@ def start(device, openings_before):
     return attempt
 
 
-def test_a_device_that_opens_and_hangs_then_has_not_opened(named, clock, openings, hanging):
+def test_a_device_that_opens_and_hangs_then_has_not_opened(named, clock, openings, hanging, rules):
     """Drivers do that: an opening ends with an answer. What hangs is not tried before the fallback, and three times in all."""
     openings.seen = 0
     gpus = []
@@ -60,7 +37,7 @@ def test_a_device_that_opens_and_hangs_then_has_not_opened(named, clock, opening
         openings.opened.append("gpu")
         return gpus[-1]
 
-    device = Device(named("gpu", batch=16), clock, reopen=reopen, fallback=openings.fallback, rules=RULES)
+    device = Device(named("gpu", batch=16), clock, reopen=reopen, fallback=openings.fallback, rules=rules)
     for _ in range(3):
         device.failed(device.network, "no answer", hangs=True)
     clock.advance(8.0)
@@ -76,23 +53,25 @@ def test_a_device_that_opens_and_hangs_then_has_not_opened(named, clock, opening
             assert device.state is DeviceState.FALLBACK, "the CPU answers meanwhile"
         clock.advance(30.1)
         device.is_due()
-    assert len(attempts) == RULES.most_left_behind
+    assert len(attempts) == rules.most_left_behind
     assert (device.state, device.network.name, device.lost_for_s()) == (DeviceState.FALLBACK, "cpu", 0.0)
     hanging.set()
     for attempt in attempts:
         attempt.join(5)
 
 
-def test_networks_that_somebody_hangs_in_count_as_attempts_that_never_return(named, clock, openings):
+def test_networks_that_somebody_hangs_in_count_as_attempts_that_never_return(
+    named, clock, openings, fail, rules
+):
     """Each holds threads; the fallback is still opened, and it too not without end."""
     device = Device(
-        named("gpu", batch=16), clock, reopen=openings.reopen, fallback=openings.fallback, rules=RULES
+        named("gpu", batch=16), clock, reopen=openings.reopen, fallback=openings.fallback, rules=rules
     )
     fail(device, 3)
     device.hung = [named("a"), named("b"), named("c")]
     clock.advance(60.0)
     assert not device.is_due()
-    device._attempts = RULES.fall_back_after
+    device._attempts = rules.fall_back_after
     assert device.is_due()
     device.hung = [named(str(n)) for n in range(6)]
     assert not device.is_due()
@@ -100,7 +79,7 @@ def test_networks_that_somebody_hangs_in_count_as_attempts_that_never_return(nam
     assert device.is_due()
 
 
-def test_a_device_that_came_back_is_lost_no_more_though_no_look_comes(device, clock):
+def test_a_device_that_came_back_is_lost_no_more_though_no_look_comes(device, clock, fail):
     """In a night without looks nobody may wait for one; the empty picture was answered."""
     fail(device, 3)
     clock.advance(1.0)
@@ -110,7 +89,9 @@ def test_a_device_that_came_back_is_lost_no_more_though_no_look_comes(device, cl
     assert (device.state, device.lost_for_s()) == (DeviceState.READY, 0.0)
 
 
-def test_an_answer_to_the_empty_picture_that_the_first_look_belied_counts_no_more(device, clock):
+def test_an_answer_to_the_empty_picture_that_the_first_look_belied_counts_no_more(
+    device, clock, fail, mend_after
+):
     """A device that opens for ever and answers nothing must not look well in between."""
     fail(device, 3)
     for pause_s in (1.0, 2.0):
