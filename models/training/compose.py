@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridwatch.core.geometry import Float32
+from models.training.compression import through_h264
 from models.training.flames import Bank, ignite
 from models.training.pictures import Picture
 
@@ -159,9 +160,16 @@ def _expose(bgr: NDArray[np.uint8], rng: np.random.Generator, *, calm: bool) -> 
         cv2.setRNGSeed(int(rng.integers(1 << 30)))
         cv2.randn(noise, (0,) * 3, (rng.uniform(1, 9),) * 3)
         bgr = cv2.add(bgr, noise, dtype=cv2.CV_8U)
-    if rng.random() < 0.4:  # noqa: PLR2004
+    return _compressed(bgr, rng)
+
+
+def _compressed(bgr: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    kind = rng.random()
+    if kind < 0.2:  # noqa: PLR2004
+        return through_h264(bgr, int(rng.uniform(24, 43)))
+    if kind < 0.4:  # noqa: PLR2004
         quality = int(rng.uniform(12, 70))
         coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         decoded: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-        bgr = decoded
+        return decoded
     return bgr

@@ -7,6 +7,7 @@ import pytest
 
 from models.errors import WeightsError
 from models.training.compose import Plan, compose
+from models.training.compression import through_h264
 from models.training.flames import Bank, ignite, make_bank
 from models.training.pictures import Picture, read_boxes, read_training
 
@@ -161,6 +162,17 @@ def test_generated_fires_lie_in_their_boxes(bank):
             made += 1
             assert (changed & covered).sum() > 0.85 * changed.sum()
     assert made > 10
+
+
+def test_the_encoder_damages_and_keeps_the_scene():
+    """A lower bit rate takes more away; size and place stay."""
+    rng = np.random.default_rng(8)
+    scene = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (160, 120))
+    scene = cv2.add(scene, rng.integers(0, 25, scene.shape, dtype=np.uint8))
+    losses = [float(np.abs(through_h264(scene, crf).astype(int) - scene).mean()) for crf in (20, 32, 44)]
+    assert losses == sorted(losses)
+    assert 0 < losses[0] < 0.6 * losses[2]
+    assert losses[2] < 25  # a shifted or mirrored scene would be far off
 
 
 def test_the_bank_repeats_and_both_kinds_differ(bank):
