@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gridwatch.app.bars import progress_bars
 from gridwatch.app.engine import kinds_served, open_network
 from gridwatch.app.evaluate import Ran, evaluate, load_truth, only, report, table
 from gridwatch.app.settings import ModelSettings, load_settings
@@ -21,8 +21,7 @@ def evaluate_command(folder: Path, truth_file: Path, json_out: Path | None, conf
     _say(console, network.describe())
     if left_out:
         _say(console, f"left out, because the network does not tell them: {', '.join(sorted(left_out))}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("clips", total=len(truth.clips))
 
         def advance(file: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from gridwatch.app.bars import progress_bars
 from gridwatch.core.detections import ObjectClass
 from gridwatch.core.errors import InputError
 from models.backends.choose import Asked
@@ -222,7 +222,6 @@ def _count_table(scores: CountScores) -> Table:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Advance]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("looks", total=total)
         yield lambda: progress.advance(task)

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID, TextColumn
 
+from gridwatch.app.bars import progress_bars
 from gridwatch.core.errors import InputError
 from models.errors import TrainingError
 
@@ -59,8 +60,7 @@ def train_models(options: TrainOptions) -> int:
     counted = 2400 if options.counter_iterations is None else options.counter_iterations
     job = Job(options.data, options.weights, options.out, recipes, counted, options.every, options.resume)
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[said]}"), console=console) as progress:
+    with progress_bars(TextColumn("{task.fields[said]}"), console=console) as progress:
         bars: dict[str, TaskID] = {}
 
         def report(part: str, at: int, many: int, said: str) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from gridwatch.core.proportion import wilson
 from gridwatch.core.zone import Kind
 
 AFTER_END_S = 10.0
 DEFAULT_TOLERANCE_S = 0.5
-Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,6 @@ def score_clip(
         else:
             false.append(alert)
     return ClipScore(file, duration_s, tuple(found), tuple(open_events), tuple(excused), tuple(false))
-
-
-def wilson(hits: int, of: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson score interval of a proportion (Wilson 1927); None for nothing out of nothing."""
-    if of == 0:
-        return None
-    share, z2 = hits / of, Z_95**2
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = Z_95 * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2)) / (1 + z2 / of)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def rate_upper_bound(count: int, hours: float) -> float | None:

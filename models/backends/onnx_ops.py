@@ -77,17 +77,16 @@ def _pads(attributes: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
     return (top, left), (bottom, right)
 
 
+def _window(attributes: Attributes) -> dict[str, Any]:
+    return {name: tuple(attributes.get(f"{name}s", (1, 1))) for name in ("stride", "dilation")}
+
+
 def _conv(attributes: Attributes, _parameters: Parameters) -> Call:
     functional = _torch().nn.functional
     before, after = _pads(attributes)
     if before != after:
         raise UnsupportedError("a convolution padded on one side")
-    options = {
-        "stride": tuple(attributes.get("strides", (1, 1))),
-        "padding": before,
-        "dilation": tuple(attributes.get("dilations", (1, 1))),
-        "groups": attributes.get("group", 1),
-    }
+    options = {**_window(attributes), "padding": before, "groups": attributes.get("group", 1)}
     return lambda x, *weights: (functional.conv2d(x, *weights, **options),)
 
 
@@ -97,10 +96,9 @@ def _conv_transpose(attributes: Attributes, _parameters: Parameters) -> Call:
     if before != after or "output_shape" in attributes:
         raise UnsupportedError("this transposed convolution")
     options = {
-        "stride": tuple(attributes.get("strides", (1, 1))),
+        **_window(attributes),
         "padding": before,
         "output_padding": tuple(attributes.get("output_padding", (0, 0))),
-        "dilation": tuple(attributes.get("dilations", (1, 1))),
         "groups": attributes.get("group", 1),
     }
     return lambda x, *weights: (functional.conv_transpose2d(x, *weights, **options),)
@@ -112,10 +110,9 @@ def _max_pool(attributes: Attributes, _parameters: Parameters) -> Call:
     if before != after:
         raise UnsupportedError("a pooling padded on one side")
     options = {
+        **_window(attributes),
         "kernel_size": tuple(attributes["kernel_shape"]),
-        "stride": tuple(attributes.get("strides", (1, 1))),
         "padding": before,
-        "dilation": tuple(attributes.get("dilations", (1, 1))),
         "ceil_mode": bool(attributes.get("ceil_mode", 0)),
     }
     return lambda x: (functional.max_pool2d(x, **options),)

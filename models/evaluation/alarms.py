@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gridwatch.core.proportion import wilson
+
 # Of the negatives, by the figure that alarms live by; and by the operating point that is chosen on another split.
 SHARE_FOR_RECALL = 0.01
 SHARE_FOR_CHOICE = 0.025
 MOST_CANDIDATES = 64  # thresholds a class that are tried; all pairs of them are
 MOST_POINTS = 200  # of a curve
 _STEPS = 1_000_000  # thresholds have six digits, so that the printed one is the one that was used
-_Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,7 @@ class Share:
     @property
     def ci95(self) -> tuple[float, float] | None:
         """The 95 % Wilson score interval (Wilson 1927); None for nothing out of nothing."""
-        if not self.of:
-            return None
-        share, z2 = self.found / self.of, _Z_95**2
-        middle = (share + z2 / (2 * self.of)) / (1 + z2 / self.of)
-        half = _Z_95 * math.sqrt(share * (1 - share) / self.of + z2 / (4 * self.of**2)) / (1 + z2 / self.of)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return wilson(self.found, self.of)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -214,9 +214,12 @@ def _sample(picture: Path, labels: Path, meaning: Mapping[int, ObjectClass | Non
     )
 
 
-def _box(
-    line: str, meaning: Mapping[int, ObjectClass | None], file: Path, number: int
-) -> tuple[ObjectClass | None, tuple[float, ...]]:
+def read_box(line: str, file: Path, number: int) -> tuple[int, tuple[float, float, float, float]]:
+    """Return class number and corners (x0, y0, x1, y1, shares of the picture) of one line of YOLO's form.
+
+    Raises:
+        DatasetError: it is none; `file` and `number` say where it stands.
+    """
     values = line.split()
     if len(values) != _COLUMNS:
         raise DatasetError(
@@ -228,10 +231,17 @@ def _box(
         kind, (x, y, width, height) = int(values[0]), map(float, values[1:])
     except ValueError as error:
         raise DatasetError(f"is no box: {line[:60]!r}", file=file, line=number) from error
-    if kind not in meaning:
-        raise DatasetError(f"class {kind} is not named in data.yaml", file=file, line=number)
     xyxy = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     in_range = all(-_TOLERANCE <= value <= 1 + _TOLERANCE for value in (x, y, width, height))
     if not (in_range and math.isfinite(sum(xyxy)) and width > 0 and height > 0):
         raise DatasetError(f"is no box inside the picture: {line[:60]!r}", file=file, line=number)
+    return kind, xyxy
+
+
+def _box(
+    line: str, meaning: Mapping[int, ObjectClass | None], file: Path, number: int
+) -> tuple[ObjectClass | None, tuple[float, ...]]:
+    kind, xyxy = read_box(line, file, number)
+    if kind not in meaning:
+        raise DatasetError(f"class {kind} is not named in data.yaml", file=file, line=number)
     return meaning[kind], xyxy

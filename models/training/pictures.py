@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from gridwatch.core.geometry import Float32
 from models.errors import WeightsError
+from models.evaluation.datasets import read_box
+from models.evaluation.manifest import read_lines
 
 LONGEST_PX = 640  # kept at most this large: 4,000 pictures are 3 GB
 FIRE, SMOKE = 0, 1
@@ -170,24 +172,12 @@ def _picture(root: Path, source: _Source, file: Path) -> Picture:
 
 
 def read_boxes(file: Path, width: int, height: int) -> Float32:
-    """Read YOLO labels (class, centre, sides, normalised) as (n, 5): class, x0, y0, x1, y1 in pixels.
+    """Read YOLO labels as (n, 5): class, x0, y0, x1, y1 in pixels; none where there is no file.
 
     Raises:
-        WeightsError: a line that is no label, with its number.
+        DatasetError: a line that is no label, with its number.
     """
-    if not file.exists():
-        return np.zeros((0, 5), np.float32)
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            kind, x, y, w, h = (float(word) for word in line.split()[:5])
-        except ValueError as error:
-            raise WeightsError(
-                "is no label: class, centre x, centre y, width, height", file=file, line=number
-            ) from error
-        rows.append(
-            (kind, (x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
-        )
-    return np.array(rows, np.float32).reshape(-1, 5)
+    lines = read_lines(file) if file.exists() else []
+    rows = [read_box(line, file, number) for number, line in enumerate(lines, 1) if line.strip()]
+    sides = np.array([1, width, height, width, height], np.float32)
+    return np.array([(kind, *xyxy) for kind, xyxy in rows], np.float32).reshape(-1, 5) * sides

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gridwatch.core.geometry import Float32
 from models.backends.openvino import load_openvino
-from models.letterbox import CELL_PX
+from models.letterbox import GREY, fit, scale_into
 
 CALIBRATION_PICTURES = 300
 LONG_SIDE_PX = 640
@@ -111,12 +111,8 @@ def _squeezed(xml: str) -> str:
 
 
 def letterboxed(bgr: NDArray[np.uint8], long_side_px: int = LONG_SIDE_PX) -> Float32:
-    """Return a picture as the network takes it: (1, 3, H, W), RGB, 0 to 1."""
-    import cv2  # noqa: PLC0415
-
-    height, width = bgr.shape[:2]
-    scale = long_side_px / max(height, width)
-    size = [max(CELL_PX, round(side * scale / CELL_PX) * CELL_PX) for side in (width, height)]
-    canvas = np.full((-(-size[1] // 32) * 32, -(-size[0] // 32) * 32, 3), 114, np.uint8)
-    canvas[: size[1], : size[0]] = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+    """Return a picture as the product gives it to the network: (1, 3, H, W), RGB, 0 to 1."""
+    where = fit(bgr.shape[1], bgr.shape[0], long_side_px)
+    canvas = np.full((where.height, where.width, 3), GREY, np.uint8)
+    scale_into(bgr, canvas[: where.picture_height, : where.picture_width])
     return np.ascontiguousarray(canvas[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32) / np.float32(255)

@@ -3,7 +3,8 @@
 
 import pytest
 
-from gridwatch.app.scoring import ClipAlert, TrueEvent, rate_upper_bound, score_clip, summarise, wilson
+from gridwatch.app.scoring import ClipAlert, TrueEvent, rate_upper_bound, score_clip, summarise
+from gridwatch.core.proportion import wilson
 from gridwatch.core.zone import Kind
 
 FIRE = TrueEvent(Kind.FIRE, "", 10, 20, expected=True)

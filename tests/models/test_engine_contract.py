@@ -53,9 +53,7 @@ def opened(name, content):
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def name(request, catalogue):
-    if request.param == "openvino int8" and catalogue.entry().forms.openvino_int8 is None:
-        pytest.skip("the default network has no 8-bit form")
+def name(request):
     return request.param
 
 
@@ -287,9 +285,6 @@ def test_all_back_ends_see_the_same_boxes(backend, catalogue, yard, seen_by_open
 
 def test_eight_bits_see_most_of_what_single_precision_sees(catalogue, yard, seen_by_openvino):
     """What is seen surely is seen with 8-bit layers too, at nearly the same place."""
-    entry = catalogue.entry()
-    if entry.forms.openvino_int8 is None:
-        pytest.skip("the default network has no 8-bit form")
     settings = NetworkSettings(asked=Asked("openvino", "int8"))
     network = Network.open(threads=1, settings=settings, catalogue=catalogue)
     found = []

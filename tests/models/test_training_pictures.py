@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import WeightsError
+from models.evaluation.errors import DatasetError
 from models.training.compose import Plan, compose
 from models.training.compression import through_h264
 from models.training.flames import Bank, ignite, make_bank
@@ -96,7 +97,7 @@ def test_a_missing_folder_and_a_broken_label_are_named(root, tmp_path):
         read_training(tmp_path / "nowhere")
     file = tmp_path / "label.txt"
     file.write_text("0 0.5 0.5 0.1 0.1\n0 half 0.5 0.1 0.1\n", encoding="utf-8")
-    with pytest.raises(WeightsError, match=r"label\.txt:2"):
+    with pytest.raises(DatasetError, match=r"label\.txt:2"):
         read_boxes(file, 10, 10)
 
 
