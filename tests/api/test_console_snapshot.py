@@ -59,7 +59,8 @@ def test_a_severe_alert_is_not_pushed_out_by_newer_ones(world, reader) -> None:
     fire = world.open(Kind.FIRE, still=False)
     car = world.open(Kind.TRAFFIC, still=False)
     for number in range(5):
-        copy_into(world, car, id=f"{car.id[:-2]}{number:02d}")
+        # x is no hex digit: never the id of `car` itself
+        copy_into(world, car, id=f"{car.id[:-3]}x{number:02d}")
     listing = reader.read(None, 3, None).listing
     assert listing.pending[0].id == fire.id
     assert len(listing.pending) == 3
