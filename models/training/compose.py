@@ -96,8 +96,10 @@ def _place(
     x0, y0, x1, y1 = where
     width, height = x1 - x0, y1 - y0
     rows, columns = picture.bgr.shape[:2]
-    if alone:  # mostly as the product gives a picture to the network: it just fits, and nothing is cut off
-        zoom = _between(rng, 0.85, 1.08) if rng.random() < 0.65 else _between(rng, 0.6, 1.7)  # noqa: PLR2004
+    if (
+        alone
+    ):  # half of them as the product gives a picture to the network: it just fits, and nothing is cut off
+        zoom = _between(rng, 0.85, 1.08) if rng.random() < 0.5 else _between(rng, 0.55, 1.75)  # noqa: PLR2004
         scale = min(width / columns, height / rows) * zoom
     else:
         scale = min(2.0, max(width / columns, height / rows)) * _between(rng, 0.5, 1.6)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridwatch.core.geometry import Float32
+from models.training.cuttings import Cutting
 from models.training.fluid import flame, simulate, smoulder
 from models.training.pictures import FIRE, SMOKE
 
 SCENES, FRAMES = 40, 8  # of each kind
 SMALLEST, TALLEST = 0.04, 0.6  # of the picture's height: a camera sees fires from afar
+REAL = 0.6  # of the flames are lifted from labelled pictures, the others simulated
 VISIBLE = 0.2  # opacity from which a cell belongs to the box
 _ENDS = (1, 99)  # percent of the visible cells that a box spans: stray wisps do not widen it
 
@@ -24,14 +26,15 @@ class Bank:
 
     flames: Float32
     smokes: Float32
+    cuttings: tuple[Cutting, ...] = ()
 
 
-def make_bank(seed: int, scenes: int = SCENES) -> Bank:
+def make_bank(seed: int, scenes: int = SCENES, cuttings: tuple[Cutting, ...] = ()) -> Bank:
     """Simulate `scenes` flames and as many smokes (about half a minute of CPU for 40)."""
     rng = np.random.default_rng(seed)
     flames = [field for _ in range(scenes) for field in simulate(flame(rng), rng, FRAMES)]
     smokes = [field for _ in range(scenes) for field in simulate(smoulder(rng), rng, FRAMES)]
-    return Bank(np.stack(flames), np.stack(smokes))
+    return Bank(np.stack(flames), np.stack(smokes), cuttings)
 
 
 def ignite(bgr: NDArray[np.uint8], bank: Bank, rng: np.random.Generator) -> Float32:
@@ -47,10 +50,28 @@ def ignite(bgr: NDArray[np.uint8], bank: Bank, rng: np.random.Generator) -> Floa
         stretch = rng.uniform(1.0, 1.9) if kind > 0.4 else 1.0  # noqa: PLR2004
         place = (left - (stretch - 1) * wide / 2, base - tall * (0.25 * (stretch > 1) + stretch))
         boxes += _lay(bgr, *_smoke(field, bgr, rng), place, (wide * stretch, tall * stretch), SMOKE)
-    if kind > 0.4:  # noqa: PLR2004
+    if kind > 0.4 and bank.cuttings and rng.random() < REAL:  # noqa: PLR2004
+        boxes += _transplant(bgr, bank.cuttings[rng.integers(len(bank.cuttings))], (left, base), tall, rng)
+    elif kind > 0.4:  # noqa: PLR2004
         field = bank.flames[rng.integers(len(bank.flames))]
         boxes += _lay(bgr, *_flame(field, rng), (left, base - tall), (wide, tall), FIRE, glow=0.3)
     return np.array(boxes, np.float32).reshape(-1, 5)
+
+
+def _transplant(
+    bgr: NDArray[np.uint8],
+    cutting: Cutting,
+    foot: tuple[float, float],
+    tall: float,
+    rng: np.random.Generator,
+) -> list[tuple[float, ...]]:
+    rows, columns = cutting.opacity.shape
+    tall = min(tall, 1.6 * rows)  # not enlarged much: it would show
+    wide = tall * columns / rows * rng.uniform(0.85, 1.18)
+    colour, opacity = cutting.bgr, cutting.opacity
+    if rng.random() < 0.5:  # noqa: PLR2004
+        colour, opacity = colour[:, ::-1], opacity[:, ::-1]
+    return _lay(bgr, colour, opacity, (foot[0], foot[1] - tall), (wide, tall), FIRE, glow=0.15)
 
 
 def _flame(heat: Float32, rng: np.random.Generator) -> tuple[Float32, Float32]:

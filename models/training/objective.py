@@ -20,7 +20,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 from models.training.compose import Sample
 
 STRONGEST = 4  # anchors whose mean logit stands for a picture: one alone is a noisy gradient
-RANKING_WEIGHT = 0.4
+RANKING_WEIGHT = 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from models.errors import WeightsError
 from models.training.compose import Plan, Sample, compose
+from models.training.cuttings import make_cuttings
 from models.training.flames import Bank, make_bank
 from models.training.nets import fire_detector, load_state, save_state
 from models.training.objective import Objective, collate
@@ -37,7 +38,7 @@ from models.training.validate import score
 
 TRUNK_LAYERS = 10
 AHEAD = 3  # batches being made while one is learned from
-CALM_FROM = 0.6  # share of the run after which pictures are changed less and stand alone
+CALM_FROM = 0.75  # share of the run after which pictures are changed less and stand alone
 Report = Callable[[int, int, str], None]  # iteration, of how many, what to say
 
 _shared: dict[str, Any] = {}  # a worker's pictures and flames: inherited by fork, never pickled
@@ -84,7 +85,9 @@ class Run:
         if resume:
             self._resume()
         report(self._course.iteration, total, f"self-training adds {added} boxes; making flames")
-        bank = make_bank(self._recipe.seed, self._recipe.flame_scenes)
+        cuttings = tuple(make_cuttings(self._pictures))
+        report(0, total, f"{len(cuttings)} flames lifted")
+        bank = make_bank(self._recipe.seed, self._recipe.flame_scenes, cuttings)
         objective = Objective(self.model)
         losses = torch.zeros(len(Objective.names))
         with _Kitchen(self._recipe, self._pictures, bank) as kitchen:

@@ -9,6 +9,7 @@ from models.errors import WeightsError
 from models.evaluation.errors import DatasetError
 from models.training.compose import Plan, compose
 from models.training.compression import through_h264
+from models.training.cuttings import make_cuttings
 from models.training.flames import Bank, ignite, make_bank
 from models.training.pictures import Picture, read_boxes, read_training
 
@@ -182,3 +183,43 @@ def test_the_bank_repeats_and_both_kinds_differ(bank):
     assert (again.flames == bank.flames).all()
     assert bank.smokes.max() > bank.flames.max()
     assert np.isfinite(bank.flames).all()
+
+
+def burning():
+    """A dark picture with a flame, bright and red, in the middle of its box."""
+    bgr = np.full((120, 160, 3), 30, np.uint8)
+    cv2.ellipse(bgr, (80, 60), (14, 24), 0, 0, 360, (40, 150, 250), -1)
+    return picture(bgr, [(0, 55, 25, 105, 95)], present=(1, 0))
+
+
+def test_a_flame_that_stands_out_is_lifted_with_its_shape():
+    """Inside it is opaque, at its rim it is not; a box that does not stand out gives nothing, nor does smoke."""
+    (cutting,) = make_cuttings([burning()])
+    rows, columns = cutting.opacity.shape
+    assert cutting.bgr.shape == (rows, columns, 3)
+    assert cutting.opacity[rows // 2, columns // 2] == 1
+    assert cutting.opacity[0].max() == cutting.opacity[:, 0].max() == 0
+    assert make_cuttings([picture(boxes=[(0, 10, 10, 60, 50)], present=(1, 0))]) == []
+    smoke = burning()
+    smoke.boxes[:, 0] = 1
+    assert make_cuttings([smoke]) == []
+
+
+def test_a_lifted_flame_is_laid_into_a_clean_picture_with_its_box(bank):
+    """Among the fires that are laid into pictures are lifted ones, and what changed most lies in their boxes."""
+    lifted = Bank(bank.flames, bank.smokes, tuple(make_cuttings([burning()])))
+    before = np.full((240, 320, 3), 60, np.uint8)
+    differ = 0
+    for seed in range(40):
+        plain, real = before.copy(), before.copy()
+        ignite(plain, bank, np.random.default_rng(seed))
+        boxes = ignite(real, lifted, np.random.default_rng(seed))
+        fires = boxes[boxes[:, 0] == 0]
+        if np.array_equal(plain, real) or not len(fires):
+            continue
+        differ += 1
+        change = np.abs(real.astype(int) - before).sum(2)
+        x0, y0, x1, y1 = fires[0, 1:].round().astype(int)
+        inside = change[y0:y1, x0:x1]
+        assert inside.mean() > 2 * np.delete(change, np.s_[y0:y1], axis=0).mean()
+    assert differ > 5
