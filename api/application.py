@@ -10,18 +10,23 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from api.access import Access
 from api.console.mounting import mount_console
+from api.evidence_routes import router as evidence_router
 from api.feed import JournalFeed
 from api.guard import AccessPolicy, Guard
 from api.metrics import ApiMetrics, Measured
 from api.operations import Operations
 from api.problems import MEDIA_TYPE, install_problems
-from api.routes import alerts, cameras, stream, technical
+from api.routes import alerts, cameras, door, login, stream, technical
+from api.routes.depends import TOKEN
 from api.services import Services
+from api.waiting import WaitingRoom
 
 _DESCRIPTION = (
     "Alerts of suspected fire, smoke, crowds and traffic incidents, with the proof of sight beside every list. "
-    "Not a certified fire alarm. Errors are RFC 9457 problems; times are RFC 3339 in UTC."
+    "Not a certified fire alarm. Errors are RFC 9457 problems; times are RFC 3339 in UTC. "
+    "Once a token was made every call but /healthz and /readyz brings one: Authorization: Bearer <token>."
 )
 
 
@@ -32,7 +37,9 @@ def create_app(services: Services, *, policy: AccessPolicy | None = None, consol
     """
     metrics = ApiMetrics(services.registry)
     feed = JournalFeed(services.alerts, metrics)
-    operations = Operations(services, metrics)
+    access = Access(services.tokens, services.signer, services.clock)
+    metrics.first_end_s.set_function(access.first_end_s)
+    operations = Operations(services, metrics, access)
     app = FastAPI(
         title="gridwatch",
         version=version("gridwatch"),
@@ -44,9 +51,17 @@ def create_app(services: Services, *, policy: AccessPolicy | None = None, consol
         responses={"default": {"description": "An RFC 9457 problem", "content": {MEDIA_TYPE: {}}}},
     )
     app.state.services, app.state.operations, app.state.feed = services, operations, feed
-    routers = (stream.router, alerts.router, cameras.router, technical.router)
+    app.state.access, app.state.seats = access, WaitingRoom()
+    routers = (
+        stream.router,
+        alerts.router,
+        evidence_router,
+        cameras.router,
+        door.router,
+        technical.router,
+    )
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[] if router is technical.router else [TOKEN])
     install_problems(app)
     names = frozenset(
         route.name
@@ -56,8 +71,9 @@ def create_app(services: Services, *, policy: AccessPolicy | None = None, consol
     )
     metrics.expect(names)
     if console:
+        app.include_router(login.router)
         mount_console(app, operations, feed, services)
-    app.add_middleware(Guard, policy=policy or AccessPolicy())
+    app.add_middleware(Guard, policy=policy or AccessPolicy(), access=access)
     app.add_middleware(Measured, metrics=metrics, operations=names)
     return app
 

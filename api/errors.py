@@ -6,6 +6,8 @@ GridwatchError
 └── ApiError
     ├── UnknownCamera       no camera has this id
     ├── NothingStored       a still, clip or picture that does not exist, or not yet
+    ├── NotAdmitted         who calls brings no token that admits anybody (any more)
+    ├── Forbidden           the caller's role may not do this
     ├── ListenerOverflow    a listener fell too far behind the journal and was dropped
     └── TooManyListeners    no more listeners are taken; retry later
 """
@@ -44,3 +46,23 @@ class ListenerOverflow(ApiError):  # noqa: N818  reads better where it is raised
 
 class TooManyListeners(ApiError):  # noqa: N818  reads better where it is raised
     """No more listeners are taken until one leaves."""
+
+
+class NotAdmitted(ApiError):  # noqa: N818  reads better where it is raised
+    """Who calls brings no token, or one that has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("a valid token is needed; `gridwatch tokens add` makes one")
+
+
+class Forbidden(ApiError):  # noqa: N818  reads better where it is raised
+    """The caller's role may not do this.
+
+    Args:
+        name: the caller.
+        right: what would be needed.
+    """
+
+    def __init__(self, name: str, right: str) -> None:
+        self.name, self.right = name, right
+        super().__init__(f"{name} may not do this: its role lacks {right!r}")

@@ -51,6 +51,11 @@ class ApiMetrics:
         self.feed_failures = Counter(
             "gridwatch_feed_failures", "Reads of the journal that failed.", registry=registry
         )
+        self.first_end_s = Gauge(
+            "gridwatch_token_first_end_seconds",
+            "In how many seconds the first valid token ends; NaN where none is valid.",
+            registry=registry,
+        )
         for decision in (Decision.CONFIRMED, Decision.DISMISSED):
             for outcome in OUTCOMES:
                 self.decisions.labels(decision.value, outcome)

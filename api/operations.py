@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What an operator or a program can do and ask. Routes and console call these very functions: there is no other door."""
+"""What an operator or a program can do and ask. Routes and console call these very functions: there is no other door.
+
+Each asks for the right that it needs, anew at every call, so that a token that has ended is refused wherever it is used.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
+import structlog
+
+from api.access import NOBODY, Access, Caller, Right
 from api.errors import NothingStored, UnknownCamera
 from api.metrics import ApiMetrics
 from api.services import Services
 from events.alerts import Activity, Alert, AlertFilter, AlertPage, CaseState, Decision, DismissReason
 from events.errors import DecisionConflict, IllegalDecision, UnknownRevision
-from events.evidence import CLEAN, CLIP, MASKED
+from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP
+from events.exchange import Exchange, MessagePage
 from events.grids import Grid
 from events.journal import Row
+from events.outbox import Outbox
 from gridwatch.core.camera import CameraStatus, SightState
 from gridwatch.core.errors import InputError
 from gridwatch.core.zone import Kind
 
+log = structlog.get_logger("api")
 T = TypeVar("T")
 _SEQ_DIGITS: Final = 18  # fits 64 bits
 
@@ -51,10 +61,25 @@ class Stats:
 
 
 class Operations:
-    """Everything the API offers. Every method blocks (SQL, files): never call one on an event loop."""
+    """Everything the API offers, to one caller. Every method blocks (SQL, files): never call one on an event loop.
 
-    def __init__(self, services: Services, metrics: ApiMetrics) -> None:
-        self._services, self._metrics = services, metrics
+    Every method but `not_ready` and `coverage` may raise NotAdmitted, Forbidden and StoreError.
+    """
+
+    def __init__(
+        self, services: Services, metrics: ApiMetrics, access: Access, caller: Caller = NOBODY
+    ) -> None:
+        self._services, self._metrics, self._access = services, metrics, access
+        self._exchange = Exchange(Outbox(services.alerts.store, services.clock), services.book)
+        self.caller = caller
+
+    def of(self, caller: Caller) -> "Operations":
+        """Return the same for another caller."""
+        return Operations(self._services, self._metrics, self._access, caller)
+
+    def need(self, right: Right) -> None:
+        """Check that the caller may do something."""
+        self._access.need(self.caller, right)
 
     def coverage(self) -> Coverage:
         """Return what is seen now."""
@@ -62,19 +87,23 @@ class Operations:
 
     def alerts(self, wanted: AlertFilter, cursor: str | None, limit: int) -> AlertPage:
         """Return one page of alerts, newest first."""
+        self.need(Right.SEE)
         return self._services.alerts.list(wanted, cursor, limit)
 
     def alert(self, alert_id: str) -> Alert:
         """Return one alert, or raise UnknownIncident."""
+        self.need(Right.SEE)
         return self._services.alerts.get(alert_id)
 
     def timeline(self, alert_id: str) -> Sequence[Row]:
         """Return an alert's journal rows, oldest first, the newest 5,000 of them, or raise UnknownIncident."""
+        self.need(Right.SEE)
         self._services.alerts.get(alert_id)
         return self._services.alerts.timeline(alert_id)
 
     def newest_rows(self, alert_id: str, limit: int) -> Sequence[Row]:
         """Return an alert's newest journal rows, oldest first, or raise UnknownIncident."""
+        self.need(Right.SEE)
         self._services.alerts.get(alert_id)
         return self._services.alerts.newest_rows(alert_id, limit)
 
@@ -86,6 +115,7 @@ class Operations:
         Raises:
             InputError: the cursor is no row's number.
         """
+        self.need(Right.SEE)
         if cursor is not None and not (
             cursor.isascii() and cursor.isdecimal() and len(cursor) <= _SEQ_DIGITS
         ):
@@ -94,51 +124,69 @@ class Operations:
         rows = self._services.alerts.rows_of(alert_id, int(cursor or 0), limit + 1)
         return rows[:limit], str(rows[limit - 1].seq) if len(rows) > limit else None
 
-    def confirm(self, alert_id: str, *, by: str, seen_revision: int, note: str = "") -> Alert:
-        """Record that an operator takes the alert for true."""
+    def unmatched(self, limit: int) -> Sequence[Row]:
+        """Return the newest answers of case systems that belong to no alert, at most `limit`, newest first."""
+        self.need(Right.SEE)
+        return self._services.alerts.unmatched(limit)
+
+    def confirm(self, alert_id: str, *, seen_revision: int, note: str = "") -> Alert:
+        """Record that the caller takes the alert for true."""
         return self._decided(
             Decision.CONFIRMED,
             lambda: self._services.book.decide(
-                alert_id, Decision.CONFIRMED, by=by, note=note, seen_revision=seen_revision
+                alert_id, Decision.CONFIRMED, by=self.caller.name, note=note, seen_revision=seen_revision
             ),
         )
 
-    def dismiss(
-        self, alert_id: str, *, by: str, seen_revision: int, reason: DismissReason, note: str = ""
-    ) -> Alert:
-        """Record that an operator dismisses the alert, and why."""
+    def dismiss(self, alert_id: str, *, seen_revision: int, reason: DismissReason, note: str = "") -> Alert:
+        """Record that the caller dismisses the alert, and why."""
         return self._decided(
             Decision.DISMISSED,
             lambda: self._services.book.decide(
-                alert_id, Decision.DISMISSED, by=by, reason=reason, note=note, seen_revision=seen_revision
+                alert_id,
+                Decision.DISMISSED,
+                by=self.caller.name,
+                reason=reason,
+                note=note,
+                seen_revision=seen_revision,
             ),
         )
 
     def still(self, alert_id: str, *, masked: bool) -> tuple[Path, str]:
         """Return an alert's picture and its SHA-256; the masked one has its persons blurred."""
+        self.need(Right.SEE)
         still = self._services.alerts.get(alert_id).still
         if still is None:
             raise NothingStored("still", "none")
         sha256, suffix = (still.masked_sha256, MASKED) if masked else (still.sha256, CLEAN)
-        return self._services.evidence.path(sha256, suffix), sha256
+        path = self._services.evidence.path(sha256, suffix)
+        if not masked:
+            self._note_view("still", alert_id)
+        return path, sha256
 
     def clip(self, alert_id: str) -> tuple[Path, str]:
         """Return an alert's clip and its SHA-256."""
+        self.need(Right.SEE)
         clip = self._services.alerts.get(alert_id).clip
         if clip.state != "ready" or clip.sha256 is None:
             raise NothingStored("clip", clip.state)
-        return self._services.evidence.path(clip.sha256, CLIP), clip.sha256
+        path = self._services.evidence.path(clip.sha256, CLIP)
+        self._note_view("clip", alert_id)
+        return path, clip.sha256
 
     def masked_still(self, sha256: str) -> Path:
         """Return the picture that may leave, by its hash; a clean one is never found here."""
+        self.need(Right.EVIDENCE)
         return self._services.evidence.path(sha256, MASKED)
 
     def cameras(self) -> Sequence[CameraStatus]:
         """Return every camera's state, in configuration order."""
+        self.need(Right.SEE)
         return self._services.live.statuses()
 
     def picture(self, camera_id: str) -> bytes:
         """Return a camera's last picture as JPEG."""
+        self.need(Right.SEE)
         picture = self._services.live.picture(camera_id)
         if picture is not None:
             return picture
@@ -148,10 +196,12 @@ class Operations:
 
     def grids(self) -> Sequence[Grid]:
         """Return the grids that incidents are placed in."""
+        self.need(Right.SEE)
         return self._services.grids.all()
 
     def stats(self) -> Stats:
         """Count what is recorded, and what waits."""
+        self.need(Right.SEE)
         counts = self._services.alerts.counts()
         waiting, oldest_s = self._services.backlog()
         return Stats(
@@ -168,7 +218,39 @@ class Operations:
         """Return why this process is not ready; empty when it is."""
         return self._services.ready()
 
+    def messages(self, after: int, epoch: str | None, limit: int) -> MessagePage:
+        """Return a page of case messages, as the queue carries them, or raise ForeignJournal."""
+        self.need(Right.MESSAGES)
+        return self._exchange.messages(after, epoch, limit)
+
+    def take_reply(self, fields: Mapping[str, str]) -> str:
+        """Record an answer of the case system; return what became of it (`events.exchange`)."""
+        self.need(Right.REPLY)
+        return self._exchange.take(fields)
+
+    def leaving_suffix(self, sha256: str) -> str:
+        """Return how the name of the file ends that may leave under this hash: .jpg of a still, .mp4 of a clip.
+
+        Raises:
+            EvidenceError: there is none.
+        """
+        self.need(Right.EVIDENCE)
+        if self._services.evidence.size(sha256, MASKED_CLIP) is not None:
+            return CLIP
+        self._services.evidence.path(sha256, MASKED)
+        return CLEAN
+
+    def evidence_link(self, path: str, valid_s: int) -> tuple[str, datetime]:
+        """Return the query that opens the evidence at `path` to whoever holds it, and until when."""
+        self.need(Right.SHARE)
+        return self._access.sign_link(self.caller, path, valid_s)
+
+    def _note_view(self, what: str, alert_id: str) -> None:
+        """Say in the log who looked at evidence in which people can be made out."""
+        log.info("clean_evidence_viewed", what=what, id=alert_id, by=self.caller.name)
+
     def _decided(self, decision: Decision, decide: Callable[[], Alert]) -> Alert:
+        self.need(Right.DECIDE)
         outcome = "failed"
         try:
             alert = decide()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Every error leaves as one RFC 9457 problem; the only place that knows HTTPException."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias, TypeVar
@@ -11,10 +12,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from api.errors import NothingStored, TooManyListeners, UnknownCamera
+from api.errors import (
+    Forbidden,
+    NotAdmitted,
+    NothingStored,
+    TooManyListeners,
+    UnknownCamera,
+)
 from events.errors import (
     DecisionConflict,
     EvidenceError,
+    ForeignJournal,
     IllegalDecision,
     StoreError,
     UnknownIncident,
@@ -46,7 +54,7 @@ class ProblemResponse(JSONResponse):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         body = {
-            **(extra or {}),
+            **{name: _redacted(value) for name, value in (extra or {}).items()},
             "type": f"urn:gridwatch:problem:{name}",
             "title": HTTPStatus(status).phrase,
             "status": status,
@@ -55,12 +63,34 @@ class ProblemResponse(JSONResponse):
         super().__init__(body, status_code=status, headers=headers)
 
 
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {name: _redacted(one) for name, one in value.items()}
+    return [_redacted(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def revision_required() -> HTTPException:
     """Say that a decision needs `If-Match` (RFC 6585 section 3)."""
     return HTTPException(
         HTTPStatus.PRECONDITION_REQUIRED,
         'send If-Match: "<revision>", the ETag of the alert that the operator saw',
     )
+
+
+def not_admitted(detail: str, *, invalid: bool = False) -> ProblemResponse:
+    """Say that a token is needed (RFC 6750 section 3); `invalid` where the one that came admits nobody."""
+    challenge = 'Bearer realm="gridwatch"' + (', error="invalid_token"' if invalid else "")
+    return ProblemResponse(401, "not-admitted", detail, headers={"WWW-Authenticate": challenge})
+
+
+def slow_down(wait_s: float) -> ProblemResponse:
+    """Say that too many attempts failed (RFC 6585 section 4)."""
+    seconds = math.ceil(wait_s)
+    headers = {"Retry-After": str(seconds)}
+    detail = f"too many attempts failed; the next one is taken in {seconds} s"
+    return ProblemResponse(429, "too-many-attempts", detail, headers=headers)
 
 
 def bad_request(detail: str) -> HTTPException:
@@ -129,6 +159,20 @@ async def _too_many(_: Request, error: TooManyListeners) -> JSONResponse:
     return ProblemResponse(503, "too-many-listeners", str(error), headers=headers)
 
 
+async def _not_admitted(_: Request, error: NotAdmitted) -> JSONResponse:
+    return not_admitted(str(error), invalid=True)
+
+
+async def _forbidden(_: Request, error: Forbidden) -> JSONResponse:
+    headers = {"WWW-Authenticate": 'Bearer realm="gridwatch", error="insufficient_scope"'}
+    return ProblemResponse(403, "forbidden", str(error), extra={"right": error.right}, headers=headers)
+
+
+async def _foreign_journal(_: Request, error: ForeignJournal) -> JSONResponse:
+    extra = {"epoch": error.epoch, "last_seq": error.last_seq}
+    return ProblemResponse(409, "foreign-journal", str(error), extra=extra)
+
+
 async def _evidence_gone(_: Request, error: EvidenceError) -> JSONResponse:
     return ProblemResponse(404, "no-evidence", str(error), extra={"state": "gone"})
 
@@ -152,6 +196,9 @@ def install_problems(app: FastAPI) -> None:
     _on(app, IllegalDecision, _illegal)
     _on(app, StoreError, _store_away)
     _on(app, TooManyListeners, _too_many)
+    _on(app, NotAdmitted, _not_admitted)
+    _on(app, Forbidden, _forbidden)
+    _on(app, ForeignJournal, _foreign_journal)
     _on(app, EvidenceError, _evidence_gone)
     _on(app, Exception, _unexpected)
 

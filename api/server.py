@@ -6,12 +6,17 @@ import socket
 import threading
 from typing import Final, cast
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from api.access import Access
 from api.feed import JournalFeed
-from api.guard import check_bind
+from api.guard import address_to_bind, is_local
+from api.tls import Tls
 from gridwatch.core.errors import InputError
+
+log = structlog.get_logger("api")
 
 _START_S: Final = 20.0
 _STOP_S: Final = 8.0
@@ -23,12 +28,14 @@ class ApiServer:
     """One listening socket and the thread that serves it.
 
     Args:
-        host: a loopback address; anything else is refused.
+        host: a loopback address; any other is refused while there is no token, and 127.0.0.1 while none is valid.
         port: 0 takes a free one; `port` says which.
+        tls: what to serve HTTPS with; None serves HTTP.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        self._app, self._host, self._asked_port = app, host, port
+    def __init__(self, app: FastAPI, host: str, port: int, tls: Tls | None = None) -> None:
+        self._app, self._host, self._asked_port, self._tls = app, host, port, tls
+        self._bound = host
         self._server: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -41,24 +48,30 @@ class ApiServer:
     @property
     def url(self) -> str:
         """Where a browser finds the console."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}"
+        host = f"[{self._bound}]" if ":" in self._bound else self._bound
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
 
     def start(self) -> None:
         """Bind, serve, and return once requests are answered.
 
         Raises:
-            InputError: the address may not be bound, or the port is taken.
+            InputError: the address may not be bound, the port is taken, or the certificate cannot be used.
+            StoreError: whether there is a token cannot be read.
         """
-        check_bind(self._host)
-        self._socket = _listen(self._host, self._asked_port)
+        self._bound = self._allowed()
+        if self._tls is not None:
+            self._tls.check()
+        self._socket = _listen(self._bound, self._asked_port)
         config = uvicorn.Config(
             self._app,
             log_config=None,
             access_log=False,
             lifespan="on",
             server_header=False,
+            proxy_headers=False,  # who calls is who is connected: attempts are counted by it
             timeout_graceful_shutdown=_GRACE_S,
+            ssl_certfile=None if self._tls is None else self._tls.certificate,
+            ssl_keyfile=None if self._tls is None else self._tls.key,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="api-server", daemon=True)
@@ -76,6 +89,21 @@ class ApiServer:
             self._server.force_exit = True
             self._thread.join(timeout=_STOP_S)
         self._close()
+
+    def _allowed(self) -> str:
+        """Return where to listen."""
+        if is_local(self._host):
+            return self._host
+        access = cast(Access, self._app.state.access)
+        host = address_to_bind(self._host, access.now_known(), access.now())
+        if host != self._host:
+            log.error(
+                "door_closed_to_others",
+                asked=self._host,
+                listens_on=host,
+                means="every token has expired or was revoked: make one (gridwatch tokens add), then restart gridwatch",
+            )
+        return host
 
     def _run(self) -> None:
         assert self._server is not None

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from api.signing import Signer
 from events.evidence import EvidenceStore
 from events.grids import Grids
 from events.incidents import IncidentBook
 from events.reading import AlertReader
+from events.tokens import TokenBook
 from gridwatch.core.clock import Clock
-from gridwatch.core.ports import LiveView
+from gridwatch.core.ports import LeavingClips, LiveView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +22,14 @@ class Services:
 
     Attributes:
         alerts: the store, for reading.
-        book: for decisions only; the API records nothing else.
+        book: for decisions and the case system's answers only; the API records nothing else.
         evidence: where stored pictures and clips lie.
         live: what every camera sees now.
         ready: reasons for not being ready; empty when ready. Called in a thread.
         backlog: messages waiting for the case queue, and the age of the oldest in seconds. Called in a thread.
+        tokens: who may call; without any, whoever calls from this machine.
+        signer: signs sessions and links.
+        leaving: makes clips that may leave; None where nothing makes any.
         registry: the process's metrics; the API adds its own to it.
     """
 
@@ -34,7 +39,10 @@ class Services:
     live: LiveView
     grids: Grids
     clock: Clock
+    tokens: TokenBook
+    signer: Signer
     registry: CollectorRegistry
     ready: Callable[[], list[str]]
     backlog: Callable[[], tuple[int, float]]
     run_mode: str
+    leaving: LeavingClips | None = None

@@ -8,11 +8,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.operations import Coverage, Stats
-from events.alerts import Activity, Alert, CaseState, Decided, Decision, DismissReason
+from events.alerts import (
+    Activity,
+    Alert,
+    CaseState,
+    CaseUnit,
+    Decided,
+    Decision,
+    DismissReason,
+    Handling,
+    UnitRole,
+)
 from events.grids import Grid
 from events.journal import Row
 from gridwatch.core.camera import CameraStatus, SightState
 from gridwatch.core.finding import Box, Fact
+from gridwatch.core.ports import LeavingClip
 from gridwatch.core.zone import Kind
 
 MAX_NOTE_CHARS = 500
@@ -91,6 +102,46 @@ class DecidedShape(Shape):
         return cls(at=decided.at, by=decided.by, reason=decided.reason, note=decided.note)
 
 
+class CaseUnitShape(Shape):
+    """A unit that the case was dispatched to: an organisation, never a person."""
+
+    code: str
+    name: str
+    role: UnitRole = Field(description="lead 主办, or assist 协办")
+    state: CaseState = Field(description="its own last step: dispatched, signed, handled, returned")
+    at: datetime
+
+    @classmethod
+    def of(cls, unit: CaseUnit) -> "CaseUnitShape":
+        """Build it."""
+        return cls(**{name: getattr(unit, name) for name in cls.model_fields})
+
+
+class HandlingShape(Shape):
+    """What the case system tells of the case beside its state."""
+
+    units: list[CaseUnitShape] = Field(description="the one that leads first")
+    unsigned: list[str] = Field(description="names (or codes) of the units that have not signed yet")
+    reworks: int = Field(description="how often it was dispatched again after it had been handled")
+    merged_into: str | None = Field(description="the case of another report that this incident was put into")
+    conflict: str | None = Field(description="the message that the case system holds with other content")
+    missing: list[int] = Field(
+        description="case revisions that have not come though later ones have; the first 8"
+    )
+
+    @classmethod
+    def of(cls, handling: Handling) -> "HandlingShape":
+        """Build it."""
+        return cls(
+            units=[CaseUnitShape.of(unit) for unit in handling.units],
+            unsigned=[unit.name or unit.code for unit in handling.unsigned],
+            reworks=handling.reworks,
+            merged_into=handling.merged_into,
+            conflict=handling.conflict,
+            missing=list(handling.missing),
+        )
+
+
 class AlertShape(Shape):
     """An incident as HTTP sees it."""
 
@@ -118,17 +169,21 @@ class AlertShape(Shape):
     clip: ClipShape
     decided: DecidedShape | None
     due: Mapping[str, datetime]
+    handling: HandlingShape | None = Field(
+        description="null as long as the case system told nothing beside the state"
+    )
 
     @classmethod
     def of(cls, alert: Alert) -> "AlertShape":
         """Build it."""
-        taken = set(cls.model_fields) - {"boxes", "still", "clip", "decided"}
+        taken = set(cls.model_fields) - {"boxes", "still", "clip", "decided", "handling"}
         return cls(
             **{name: getattr(alert, name) for name in taken},
             boxes=[BoxShape.of(box) for box in alert.boxes],
             still=still_of(alert),
             clip=clip_of(alert),
             decided=DecidedShape.of(alert.decided) if alert.decided else None,
+            handling=HandlingShape.of(alert.handling) if alert.handling else None,
         )
 
 
@@ -272,6 +327,67 @@ class DismissBody(Shape):
 
     reason: DismissReason
     note: Note = ""
+
+
+class MessagesShape(Shape):
+    """A page of case messages, in the order of the journal."""
+
+    items: list[dict[str, str]] = Field(description="the fields of an entry of the case queue, all text")
+    next: int = Field(description="`after` of the next call")
+    epoch: str = Field(description="the journal that `next` belongs to; send it with `after`")
+
+
+class OutcomeShape(Shape):
+    """What became of one answer."""
+
+    id: str = Field(description="the answer's id, as it came")
+    outcome: str = Field(
+        description="recorded; duplicate; illegal: kept, but it moved nothing; orphan: kept, its incident is unknown or it "
+        "could not be read; elsewhere: another gridwatch records it"
+    )
+
+
+class OutcomesShape(Shape):
+    """What became of each answer, in their order."""
+
+    items: list[OutcomeShape]
+
+
+class EvidenceLinkBody(Shape):
+    """A link that is asked for."""
+
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="of a masked still, as a message's media name it"
+    )
+    valid_s: int = Field(
+        default=3_600, ge=1, le=7 * 86_400, description="for how long it opens; never longer than the token"
+    )
+
+
+class EvidenceLinkShape(Shape):
+    """A link that opens one still to whoever holds it."""
+
+    url: str
+    expires_at: datetime
+
+
+class MaskedClipBody(Shape):
+    """A request for the clip that may leave: an empty object."""
+
+
+class MaskedClipShape(Shape):
+    """Where the clip of an alert that may leave stands: ready, pending, busy, failed or none."""
+
+    state: str
+    url: str | None
+    sha256: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, clip: LeavingClip) -> "MaskedClipShape":
+        """Build it."""
+        url = f"/api/v1/evidence/{clip.sha256}.mp4" if clip.sha256 else None
+        return cls(state=clip.state, url=url, sha256=clip.sha256, reason=clip.reason)
 
 
 class HealthShape(Shape):

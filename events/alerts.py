@@ -63,6 +63,16 @@ class CaseState(StrEnum):
     REOPENED = "reopened"
 
 
+CASE_OVER = frozenset({CaseState.CLOSED, CaseState.REJECTED, CaseState.VOIDED})
+
+
+class UnitRole(StrEnum):
+    """What a unit does in a case: one leads (主办), others may help (协办)."""
+
+    LEAD = "lead"
+    ASSIST = "assist"
+
+
 class Lane(StrEnum):
     """Who is called: fire (119), police (110, 122), non_police (grid, 12345)."""
 
@@ -84,10 +94,11 @@ class StillRef:
 
 @dataclass(frozen=True, slots=True)
 class ClipRef:
-    """The clip of an incident: `state` is pending, ready or none."""
+    """The clip of an incident: `state` is pending, ready or none; `masked_sha256` names the one that may leave, if asked for."""
 
     state: str
     sha256: str | None = None
+    masked_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +113,51 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaseUnit:
+    """A unit that a case was dispatched to: an organisation, never a person.
+
+    Attributes:
+        state: its own last step: dispatched, signed, handled, or returned (it sent the order back).
+        at: when, UTC.
+    """
+
+    code: str
+    name: str
+    role: UnitRole
+    state: CaseState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """What the case system tells of an incident's case beside its state. Only its answers move this.
+
+    Attributes:
+        units: the one that leads first, then those that help, in order of their dispatch.
+        reworks: how often it was dispatched again after it had been handled (返工).
+        merged_into: the case of another report that this incident was put into; None where it has one of its own.
+        conflict: the message of ours that the case system holds with other content; None where there is none.
+        missing: the first of the case's answers that have not come though later ones have, by their case revision.
+    """
+
+    units: tuple[CaseUnit, ...] = ()
+    reworks: int = 0
+    merged_into: str | None = None
+    conflict: str | None = None
+    missing: tuple[int, ...] = ()
+
+    @property
+    def unsigned(self) -> tuple[CaseUnit, ...]:
+        """The units that have not signed for their order yet."""
+        return tuple(unit for unit in self.units if unit.state is CaseState.DISPATCHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One incident now. Times are aware UTC; `severity` is 1 (highest) to 4; `boxes` belong on `still`."""
+    """One incident now. Times are aware UTC; `severity` is 1 (highest) to 4; `boxes` belong on `still`.
+
+    `handling` is None as long as the case system told nothing beside the state.
+    """
 
     id: str
     revision: int
@@ -138,6 +192,7 @@ class Alert:
     clip: ClipRef
     decided: Decided | None
     due: Mapping[str, datetime] = field(default_factory=dict)
+    handling: Handling | None = None
 
 
 @dataclass(frozen=True, slots=True)

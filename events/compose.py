@@ -70,7 +70,7 @@ def compose(incident: Incident, policy: Policy, queued_at: datetime) -> bytes:
 def report(incident: Incident, policy: Policy, queued_at: datetime) -> Report:
     """Return the report of an incident as it stands, recorded at `queued_at`."""
     alert = incident.alert
-    retain_until = alert.opened_at + timedelta(days=policy.keep_days)
+    retain_until = alert.opened_at + timedelta(days=policy.keep_days.of(alert.decision))
     parts: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "source_id": policy.source_id,

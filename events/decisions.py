@@ -10,6 +10,7 @@ from events.compose import short
 from events.errors import DecisionConflict, IllegalDecision, UnknownRevision
 from events.incident import Incident
 from events.joining import Change, revised
+from events.journal import storable
 
 BY_CHARS = 96
 TEXT_CHARS = 500
@@ -45,7 +46,7 @@ def verdict(decision: str, *, by: str, reason: str | None, note: str, seen_revis
         )
     return Verdict(
         decision=Decision(decision),
-        by=short(by.strip(), BY_CHARS),
+        by=short(storable(by.strip()), BY_CHARS),
         reason=None if reason is None else short(str(reason), TEXT_CHARS),
         note=short(note, TEXT_CHARS),
         seen_revision=seen_revision,

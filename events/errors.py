@@ -4,6 +4,7 @@
 GridwatchError
 └── EventsError
     ├── StoreError              the database does not answer; retry later
+    │   └── RecordRefused       it answers, and does not take this record: retrying does not help
     ├── QueueError              the case queue does not answer; retry later
     ├── UnknownIncident         no incident has this id
     ├── DecisionConflict        somebody decided since the revision that was seen (by, at)
@@ -11,7 +12,12 @@ GridwatchError
     ├── IllegalDecision         this decision is not allowed (reason missing, unknown word)
     ├── EvidenceError           a still or clip cannot be stored or found
     │   └── EvidenceFull        the cap or the disk leaves no room for it
-    ├── MarkConflict            the queue's mark and this journal contradict each other (mark, expected)
+    ├── BackupError             a backup cannot be written or read
+    │   └── BackupDamaged       it is not any more what was backed up
+    ├── ForeignJournal          a reader of messages stands where this journal never was (epoch, last_seq)
+    ├── MarkConflict            the queue's mark and this journal contradict each other (mark, expected, source)
+    ├── UnknownLetter           this row is no dead letter (seq)
+    ├── Undeliverable           an incident cannot be told again (incident_id, problem)
     └── DecodeError             an entry of the reply stream is no reply; carries its raw fields
 """
 
@@ -27,6 +33,10 @@ class EventsError(GridwatchError):
 
 class StoreError(EventsError):
     """The database does not answer; the same call may succeed later."""
+
+
+class RecordRefused(StoreError):  # noqa: N818  reads better where it is raised
+    """The database does not take what was to be written, whoever asks again: it breaks one of its rules."""
 
 
 class QueueError(EventsError):
@@ -82,11 +92,33 @@ class EvidenceFull(EvidenceError):  # noqa: N818
 
     Args:
         problem: which of them, in one phrase.
-        size: how many bytes were to be stored.
+        size: how many bytes must become free for it.
     """
 
     def __init__(self, problem: str, size: int) -> None:
         self.size = size
+        super().__init__(problem)
+
+
+class BackupError(EventsError):
+    """A backup cannot be written or read."""
+
+
+class BackupDamaged(BackupError):  # noqa: N818
+    """A backup is not any more what was backed up."""
+
+
+class ForeignJournal(EventsError):  # noqa: N818
+    """A reader of messages stands where this journal never was: it read another one, or one that is lost.
+
+    Args:
+        problem: the contradiction, and what to do, in one sentence.
+        epoch: this journal's epoch.
+        last_seq: the newest row of this journal.
+    """
+
+    def __init__(self, problem: str, epoch: str, last_seq: int) -> None:
+        self.epoch, self.last_seq = epoch, last_seq
         super().__init__(problem)
 
 
@@ -97,11 +129,29 @@ class MarkConflict(EventsError):  # noqa: N818
         mark: what the queue holds, `epoch:seq`.
         expected: what this journal would allow, `epoch:seq`.
         problem: the contradiction in one phrase.
+        source: whose mark; "" where it is not known.
     """
 
-    def __init__(self, mark: str, expected: str, problem: str) -> None:
-        self.mark, self.expected, self.problem = mark, expected, problem
-        super().__init__(f"the queue's mark is {mark}, this journal stands at {expected}: {problem}")
+    def __init__(self, mark: str, expected: str, problem: str, source: str = "") -> None:
+        self.mark, self.expected, self.problem, self.source = mark, expected, problem, source
+        whose = f" of {source}" if source else ""
+        super().__init__(f"the queue's mark{whose} is {mark}, this journal stands at {expected}: {problem}")
+
+
+class UnknownLetter(EventsError):  # noqa: N818
+    """No message of this row was given up."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+        super().__init__(f"row {seq} is no dead letter; `gridwatch dead-letters list` names them")
+
+
+class Undeliverable(EventsError):  # noqa: N818
+    """An incident cannot be told again; nothing was recorded."""
+
+    def __init__(self, incident_id: str, problem: str) -> None:
+        self.incident_id, self.problem = incident_id, problem
+        super().__init__(f"{incident_id} is not told again: {problem}")
 
 
 class DecodeError(EventsError):

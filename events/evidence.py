@@ -3,7 +3,8 @@
 
 Of a still there are two: the clean one stays inside, the masked one may leave. Masking blurs every box of a person and
 draws the boxes of the evidence. That reduces exposure; it is not promised to be complete. The suffix tells the two
-apart on disk, so that who asks for a masked one by its hash never gets a clean one.
+apart on disk, so that who asks for a masked one by its hash never gets a clean one; of clips the same. The clean still
+with its boxes is not stored: `with_boxes` draws it from the clean one when somebody inside asks.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -32,12 +33,18 @@ DEFAULT_MAX_BYTES = 20 << 30
 KEPT_FREE_BYTES = 128 << 20  # evidence leaves this much of the disk to the records
 PERSON = "person"
 _MARGIN = 0.12  # of a person's box, on each side: a box rarely covers all
-_CELLS = 6  # a blurred person is this many colours across
+# A blurred person is at most so many colours across and down. Both bound the cell: of who is cut off by the picture's edge
+# only a narrow stripe is left, and a share of its width alone would hide nothing.
+_CELLS_ACROSS, _CELLS_DOWN = 6, 15
 _VEIL_SHARE = 1 / 120  # of the picture's width: the blur's radius where people are too many to have boxes
 _LINE_BGR = (0, 140, 255)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-CLEAN, MASKED, CLIP = SUFFIXES = (".jpg", ".masked.jpg", ".mp4")
-_NEWEST = 64  # files put last: the rows that name them may not be written yet
+_HASH_CHARS = 64
+_HALF_WRITTEN = ".new-"
+CLEAN, MASKED, CLIP, MASKED_CLIP = SUFFIXES = (".jpg", ".masked.jpg", ".mp4", ".masked.mp4")
+SHARDS = 256  # folders, by the hash's first byte
+FULL_FROM = 0.95  # of the cap: from here on room is made ahead of need
+_NEWEST = 64  # files put last and not `named` yet: the rows that name them may not be written yet
 
 Picture = NDArray[np.uint8]
 
@@ -83,13 +90,20 @@ class EvidenceStore:
         sha256, masked_sha256 = self._put((pictures[0], CLEAN), (pictures[1], MASKED))
         return StillRef(sha256, masked_sha256, captured_at, width, height)
 
-    def put_clip(self, mp4: bytes) -> str:
-        """Store an MP4 and return its hash.
+    def put_clip(self, mp4: bytes, *, masked: bool = False) -> str:
+        """Store an MP4 and return its hash. A masked one may leave: persons are blurred in it.
 
         Raises:
             EvidenceError: it cannot be stored.
         """
-        return self._put((mp4, CLIP))[0]
+        return self._put((mp4, MASKED_CLIP if masked else CLIP))[0]
+
+    def named(self, hashes: Iterable[str]) -> None:
+        """Note that the rows which name these files are written: they may be discarded from now on."""
+        with self._lock:
+            for sha256 in hashes:
+                if sha256 in self._newest:
+                    self._newest.remove(sha256)
 
     def path(self, sha256: str, suffix: str) -> Path:
         """Return the file that a hash names; `suffix` is `CLEAN`, `MASKED` or `CLIP`.
@@ -111,12 +125,51 @@ class EvidenceStore:
         """The cap."""
         return self._max_bytes
 
-    def has(self, sha256: str) -> bool:
-        """Tell whether any file of a hash is there."""
-        return any(self._place(sha256, suffix).is_file() for suffix in SUFFIXES)
+    def size(self, sha256: str, suffix: str) -> int | None:
+        """Return how many bytes a file has; None where there is none."""
+        if not _SHA256.fullmatch(sha256) or suffix not in SUFFIXES:
+            return None
+        try:
+            return self._place(sha256, suffix).stat().st_size
+        except OSError:
+            return None
+
+    def excess(self) -> int:
+        """Return how many bytes should go so that what comes next finds room; 0 while there is enough.
+
+        Raises:
+            EvidenceError: the folder cannot be read.
+        """
+        try:
+            with self._lock:
+                over = self._used() - int(self._max_bytes * FULL_FROM)
+                free = shutil.disk_usage(self._folder).free if self._folder.is_dir() else 2 * KEPT_FREE_BYTES
+        except OSError as error:
+            raise EvidenceError(f"evidence cannot be counted: {error.strerror}") from error
+        return max(0, over, KEPT_FREE_BYTES + KEPT_FREE_BYTES // 8 - free)
+
+    def older(self, shard: int, before: datetime) -> Iterator[tuple[str, str]]:
+        """Yield hash and suffix of the files in one of the `SHARDS` folders that were written before `before` (aware).
+
+        What a crash left half written is deleted on the way.
+
+        Raises:
+            EvidenceError: the folder cannot be read.
+        """
+        try:
+            for file in sorted((self._folder / f"{shard:02x}").glob("*")):
+                if file.stat().st_mtime >= before.timestamp():
+                    continue
+                sha256, suffix = file.name[:_HASH_CHARS], file.name[_HASH_CHARS:]
+                if _SHA256.fullmatch(sha256) and suffix in SUFFIXES:
+                    yield sha256, suffix
+                elif file.name.startswith(_HALF_WRITTEN):
+                    file.unlink()
+        except OSError as error:
+            raise EvidenceError(f"evidence cannot be looked through: {error.strerror}") from error
 
     def discard(self, sha256: str) -> int:
-        """Delete the files of a hash, unless it was put only just now; return the bytes that became free.
+        """Delete the files of a hash, unless it was put and no row names it yet; return the bytes that became free.
 
         Raises:
             EvidenceError: they cannot be deleted.
@@ -164,12 +217,17 @@ class EvidenceStore:
 
     def _need(self, size: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        over = self._used() + size - self._max_bytes
+        if over > 0:
+            raise EvidenceFull(f"the evidence folder has reached its cap of {self._max_bytes} bytes", over)
+        short = KEPT_FREE_BYTES + size - shutil.disk_usage(self._folder).free
+        if short > 0:
+            raise EvidenceFull("the disk is nearly full; what is left is kept for records", short)
+
+    def _used(self) -> int:
         if self._used_bytes is None:
             self._used_bytes = sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
-        if self._used_bytes + size > self._max_bytes:
-            raise EvidenceFull(f"the evidence folder has reached its cap of {self._max_bytes} bytes", size)
-        if shutil.disk_usage(self._folder).free - size < KEPT_FREE_BYTES:
-            raise EvidenceFull("the disk is nearly full; what is left is kept for records", size)
+        return self._used_bytes
 
 
 def mask(picture: Picture, persons: Sequence[Box], boxes: Sequence[Box], *, veil: bool = False) -> Picture:
@@ -180,10 +238,31 @@ def mask(picture: Picture, persons: Sequence[Box], boxes: Sequence[Box], *, veil
         shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), sigma), np.uint8)
     for person in persons:
         _blur(shown, person)
-    for box in boxes:
-        x0, y0, x1, y1 = _pixels(shown, box, margin=0.0)
-        cv2.rectangle(shown, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), _LINE_BGR, 2)
+    _draw(shown, boxes)
     return shown
+
+
+def with_boxes(jpeg: bytes, boxes: Sequence[Box]) -> bytes:
+    """Return a stored still with `boxes` drawn, as JPEG. Nobody is blurred in it: it stays inside.
+
+    Raises:
+        EvidenceError: the picture cannot be read.
+    """
+    try:
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise EvidenceError("the stored picture cannot be read")
+        shown = np.asarray(picture, np.uint8)
+        _draw(shown, boxes)
+        return _jpeg(shown)
+    except cv2.error as error:
+        raise EvidenceError(f"the stored picture cannot be worked on: {error}") from error
+
+
+def _draw(picture: Picture, boxes: Sequence[Box]) -> None:
+    for box in boxes:
+        x0, y0, x1, y1 = _pixels(picture, box, margin=0.0)
+        cv2.rectangle(picture, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), _LINE_BGR, 2)
 
 
 def _blur(picture: Picture, person: Box) -> None:
@@ -191,8 +270,9 @@ def _blur(picture: Picture, person: Box) -> None:
     if x1 <= x0 or y1 <= y0:
         return
     region = picture[y0:y1, x0:x1]
-    rows = max(1, round(_CELLS * (y1 - y0) / (x1 - x0)))
-    small = cv2.resize(region, (_CELLS, min(rows, 4 * _CELLS)), interpolation=cv2.INTER_AREA)
+    cell_px = max((x1 - x0) / _CELLS_ACROSS, (y1 - y0) / _CELLS_DOWN, 1.0)
+    cells = max(1, int((x1 - x0) / cell_px)), max(1, int((y1 - y0) / cell_px))
+    small = cv2.resize(region, cells, interpolation=cv2.INTER_AREA)
     picture[y0:y1, x0:x1] = cv2.resize(small, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
 
 
@@ -213,7 +293,7 @@ def _jpeg(picture: Picture) -> bytes:
 
 def _write_durably(path: Path, content: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=_HALF_WRITTEN)
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)

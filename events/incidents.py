@@ -16,7 +16,7 @@ from events.alerts import Activity, Alert, ClipRef, Decision, DismissReason, Sti
 from events.answers import Answers
 from events.claims import Claims
 from events.errors import DecodeError, EvidenceFull, UnknownIncident
-from events.evidence import EvidenceStore
+from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP, EvidenceStore
 from events.expendable import Expendable
 from events.grids import Grids
 from events.incident import STILLS_MAX, Incident
@@ -25,6 +25,7 @@ from events.messages import CaseReply
 from events.opening import Opener
 from events.policy import Policy, Push
 from events.recording import Act, Recording
+from events.stores import files
 from events.stores.sql import Store
 from events.stores.writing import Writer
 from gridwatch.core.camera import Camera
@@ -65,7 +66,7 @@ class IncidentBook:
         self._expendable = None if evidence is None else Expendable(store, evidence, clock)
         self._opener = Opener(places, grids, policy, keeps_evidence=evidence is not None)
         self._recording, self._run_mode = Recording(policy, store.epoch), policy.run_mode
-        self._answers = Answers(self._recording, clock)
+        self._answers = Answers(self._recording, clock, policy.source)
         self._claims = Claims()
         self._lock = threading.RLock()
         self.refused_evidence = 0  # stills and clips that could not be stored; their incidents were recorded
@@ -104,6 +105,10 @@ class IncidentBook:
                 change = _shown(incident, change, still, finding, self._clock.now())
             written = None if change is None else self._recording.write(tx, incident, change, self._act())
             owner = written or incident
+            if still is not None and owner is not None:
+                self._note_files(tx, owner.alert.id, (still.sha256, CLEAN), (still.masked_sha256, MASKED))
+        if still is not None and self._evidence is not None:
+            self._evidence.named((still.sha256, still.masked_sha256))
         if join in (Join.ENDS, Join.LEAVES, Join.NOTHING):
             self._claims.release(finding.finding_id)
         elif owner is not None:
@@ -209,6 +214,36 @@ class IncidentBook:
         clip = ClipRef("none") if sha256 is None else ClipRef("ready", sha256)
         with self._lock, self._store.write() as tx:
             self._attach(tx, _known(tx, incident_id), clip)
+            if sha256 is not None:
+                self._note_files(tx, incident_id, (sha256, CLIP))
+        if sha256 is not None and self._evidence is not None:
+            self._evidence.named((sha256,))
+
+    def attach_masked_clip(self, incident_id: str, mp4: bytes, *, asked_by: str) -> str | None:
+        """Give an incident the clip that may leave, asked for by `asked_by`; return its hash, None where it is refused.
+
+        It is kept no longer than the clip that it was made of.
+
+        Raises:
+            UnknownIncident: there is none with this id.
+            StoreError: the database does not answer.
+        """
+        evidence = self._evidence
+        sha256 = None if evidence is None else self._stored(lambda: evidence.put_clip(mp4, masked=True))
+        if sha256 is None or evidence is None:
+            return None
+        with self._lock, self._store.write() as tx:
+            incident = _known(tx, incident_id)
+            stored_at = files.stored_at(tx.connection, incident_id, incident.alert.clip.sha256 or "")
+            if stored_at is None:  # retention was faster
+                return None
+            clip = replace(incident.alert.clip, masked_sha256=sha256)
+            after = replace(incident, alert=replace(incident.alert, clip=clip))
+            act = replace(self._act("to_leave"), extra={"masked_clip": sha256, "asked_by": asked_by})
+            self._recording.note(tx, incident, after, "evidence", act)
+            self._note_files(tx, incident_id, (sha256, MASKED_CLIP), at=stored_at)
+        evidence.named((sha256,))
+        return sha256
 
     def _place(self, tx: Writer, finding: Finding) -> tuple[Incident | None, Join]:
         holding = self._claims.incident_of(finding.finding_id)
@@ -267,6 +302,15 @@ class IncidentBook:
         for incident in lost:
             self._recording.write(tx, incident, joining.unseen(incident, now), self._act(reason))
         return len(lost)
+
+    def _note_files(
+        self, tx: Writer, incident_id: str, *stored: tuple[str, str], at: datetime | None = None
+    ) -> None:
+        """List what was stored as the incident's, now or `at`, so that retention finds it."""
+        evidence = self._evidence
+        if evidence is not None:
+            sized = [(sha256, suffix, evidence.size(sha256, suffix)) for sha256, suffix in stored]
+            tx.note_evidence(incident_id, sized, at or self._clock.now())
 
     def _attach(self, tx: Writer, incident: Incident, clip: ClipRef) -> None:
         after = replace(incident, alert=replace(incident.alert, clip=clip))

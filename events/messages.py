@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from events.alerts import DISMISS_SYNONYMS, CaseState, DismissReason
+from events.alerts import DISMISS_SYNONYMS, CaseState, DismissReason, UnitRole
 from events.errors import DecodeError
 from events.journal import Row, storable
 from events.policy import Policy, Push
@@ -32,6 +33,9 @@ __all__ = [
 INCIDENT_TYPE = "cn.gridwatch.incident.{}.v1"
 CASE_PREFIX, DECISION_TYPE, VERSION_SUFFIX = "cn.gridwatch.case.", "cn.gridwatch.decision.made.v1", ".v1"
 REPLY_MAX_BYTES = 64 * 1024
+_ROLES: Mapping[str, UnitRole] = MappingProxyType(
+    {"lead": UnitRole.LEAD, "主办": UnitRole.LEAD, "assist": UnitRole.ASSIST, "协办": UnitRole.ASSIST}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +113,14 @@ class ReplyData(_Border):
     answers: str | None = Field(default=None, description="the message id it answers")
     outcome: str | None = Field(default=None, description="of reported: stored, duplicate, merged, conflict")
     unit: UnitData | None = None
-    role: str | None = Field(default=None, description="lead 主办 or assist 协办")
+    role: str | None = Field(default=None, description="of unit: lead (主办) or assist (协办)")
     reason: str | None = None
     note: str | None = None
+
+    @property
+    def unit_role(self) -> UnitRole | None:
+        """What the unit does in the case; None where that is not said, or in a word that is not known."""
+        return _ROLES.get((self.role or "").strip())
 
 
 class DecisionData(_Border):
@@ -136,6 +145,7 @@ class CaseReply:
         state: what happened to the case; None for a decision, and for a word that is not known here.
         word: the same as it came.
         at: when, UTC; None where it is missing or unreadable.
+        destination: whose messages it answers, as the source of these; None where that is not said.
         raw: the entry's fields as they came; every other text is cleaned so that it can be recorded.
     """
 
@@ -148,6 +158,7 @@ class CaseReply:
     at: datetime | None
     data: ReplyData | DecisionData
     raw: Mapping[str, str]
+    destination: str | None = None
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "CaseReply":
@@ -176,6 +187,7 @@ class CaseReply:
             at=_time(data.at or text.get("time")),
             data=data,
             raw=dict(fields),
+            destination=text.get("destination") or None,
         )
 
 
@@ -213,14 +225,9 @@ def _time(text: str | None) -> datetime | None:
 def write_schemas(folder: Path) -> list[Path]:
     """Write the JSON Schemas of both directions' `data` into `folder`; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    reply = {
-        "title": "data of a case reply",
-        "anyOf": [ReplyData.model_json_schema(), DecisionData.model_json_schema()],
-    }
-    definitions: dict[str, Any] = {}
-    for shape in reply["anyOf"]:
-        definitions |= shape.pop("$defs", {})  # type: ignore[attr-defined]
-    schemas = {"case-message": Report.model_json_schema(), "case-reply": reply | {"$defs": definitions}}
+    both: TypeAdapter[ReplyData | DecisionData] = TypeAdapter(ReplyData | DecisionData)
+    reply = {"title": "data of a case reply"} | both.json_schema()
+    schemas = {"case-message": Report.model_json_schema(), "case-reply": reply}
     written = []
     for name, schema in schemas.items():
         document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema

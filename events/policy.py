@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from events.alerts import Decision
 from gridwatch.core.zone import Kind
 
 
@@ -16,6 +17,23 @@ class Push(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepDays:
+    """For how many days evidence is kept, by what was decided about its incident."""
+
+    confirmed: int = 90
+    pending: int = 90
+    dismissed: int = 30  # what was nothing need not be looked at for long
+
+    def of(self, decision: Decision) -> int:
+        """Return the days for a decision."""
+        return {
+            Decision.CONFIRMED: self.confirmed,
+            Decision.PENDING: self.pending,
+            Decision.DISMISSED: self.dismissed,
+        }[decision]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Policy of the incident book.
 
@@ -23,7 +41,7 @@ class Policy:
         source_id: this gridwatch, 20 digits, type 502 (GB/T 28181); the default serves trials.
         run_mode: actual, exercise or test; only actual may open a real case.
         push: per kind (a `Push` or its word); what is missing is pushed on opening.
-        keep_days: how long records and evidence are kept.
+        keep_days: how long evidence is kept.
         version: of the program, told in each message's `detector`.
         model_sha256: of the network, told in each message's `detector`; None where it is not known.
         evidence_path: where a masked still is served, without the file's name.
@@ -32,7 +50,7 @@ class Policy:
     source_id: str = "51011700005020000001"
     run_mode: str = "actual"
     push: Mapping[Kind, Push | str] = field(default_factory=dict)
-    keep_days: int = 90
+    keep_days: KeepDays = field(default_factory=KeepDays)
     version: str = "0.1.0"
     model_sha256: str | None = None
     evidence_path: str = "/api/v1/evidence"

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement
 
 from events.alerts import Alert, AlertFilter, AlertPage
 from events.errors import UnknownIncident
-from events.journal import Row
+from events.journal import Epoch, Outline, Row, storable
 from events.messages import CaseMessage, message_of
-from events.stores import queries
+from events.stores import queries, replies
 from events.stores.schema import JOURNAL
 from events.stores.sql import Store
 from events.times import parse_utc, utc_text
@@ -40,9 +40,19 @@ class AlertReader:
         self._store = store
 
     @property
+    def store(self) -> Store:
+        """The open store that is read."""
+        return self._store
+
+    @property
     def epoch(self) -> str:
         """The store's epoch."""
         return self._store.epoch
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return the epochs of this store, oldest first; the last is `epoch`, and each tells which one it goes on from."""
+        with self._store.read() as connection:
+            return queries.epochs(connection)
 
     def list(self, wanted: AlertFilter, cursor: str | None, limit: int) -> AlertPage:
         """Return one page of alerts, newest first; `limit` is taken as 1 to 500.
@@ -82,15 +92,26 @@ class AlertReader:
 
     def newest_rows(self, incident_id: str, limit: int) -> Sequence[Row]:
         """Return the newest rows of one incident, at most `limit`, oldest first."""
-        return self._rows(JOURNAL.c.incident_id == incident_id, limit, newest=True)
+        return self._rows(JOURNAL.c.incident_id == storable(incident_id), limit, newest=True)
 
     def rows_of(self, incident_id: str, seq: int, limit: int) -> Sequence[Row]:
         """Return at most `limit` rows of one incident after row `seq`, in order."""
-        return self._rows((JOURNAL.c.incident_id == incident_id) & (JOURNAL.c.seq > seq), limit)
+        of_it = JOURNAL.c.incident_id == storable(incident_id)
+        return self._rows(of_it & (JOURNAL.c.seq > seq), limit)
 
     def rows_after(self, seq: int, limit: int) -> Sequence[Row]:
         """Return at most `limit` rows of the journal after `seq`, in order."""
         return self._rows(JOURNAL.c.seq > seq, limit)
+
+    def unmatched(self, limit: int) -> Sequence[Row]:
+        """Return the newest answers of case systems that belong to no incident here, at most `limit`, newest first."""
+        with self._store.read() as connection:
+            return replies.newest_aside(connection, limit)
+
+    def outline_after(self, seq: int, limit: int) -> Sequence[Outline]:
+        """Return what at most `limit` rows after `seq` are, in order, without what they say."""
+        with self._store.read() as connection:
+            return queries.outline(connection, seq, max(1, min(ROWS_MAX, limit)))
 
     def last_seq(self) -> int:
         """Return the number of the newest row, 0 in an empty journal."""
@@ -100,8 +121,8 @@ class AlertReader:
     def counts(self) -> Counts:
         """Count all incidents by kind, activity, decision and case."""
         with self._store.read() as connection:
-            names = ("kind", "activity", "decision", "case_state")
-            return Counts(*(queries.count_by(connection, name) for name in names))
+            found = queries.tallies(connection)
+        return Counts(found["kind"], found["activity"], found["decision"], found["case_state"])
 
     def messages_after(self, seq: int, limit: int) -> Sequence[CaseMessage]:
         """Return at most `limit` messages recorded after row `seq`, in order."""

@@ -3,12 +3,13 @@
 
 import random
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
-from events.errors import DecodeError, QueueError, StoreError
+from events.errors import DecodeError, QueueError, RecordRefused, StoreError
 from events.messages import CaseReply
 from events.queues.port import CaseQueue, ReplyEntry
 from gridwatch.core.redact import redact
@@ -17,6 +18,7 @@ log = structlog.get_logger()
 
 PAGE = 50
 WAIT_S = 0.5
+STALE_AFTER_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 
 
@@ -35,13 +37,34 @@ class AnswerBook(Protocol):
 class ReplyReader:
     """Reads answers; for one thread. What was read and not acknowledged before a crash is read first.
 
+    What another reader of the group took and left for `stale_after_s` is taken over: a gridwatch that was started under
+    another name, or beside this one, and died. If it lives after all, the book knows what both bring.
+
+    Args:
+        book: what takes the answers.
+        queue: where they come from.
+        wait_s: how long a step waits for the first answer.
+        stale_after_s: after how long an answer that another reader took counts as left.
+        mono_s: monotonic seconds.
+
     Attributes:
         taken: answers taken since the start, by what became of them.
+        claimed: answers taken over from readers that left them.
     """
 
-    def __init__(self, book: AnswerBook, queue: CaseQueue, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self,
+        book: AnswerBook,
+        queue: CaseQueue,
+        wait_s: float = WAIT_S,
+        stale_after_s: float = STALE_AFTER_S,
+        mono_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._book, self._queue, self._wait_s = book, queue, wait_s
+        self._stale_after_s, self._mono_s = stale_after_s, mono_s
+        self._claim_due_mono_s: float | None = None  # None: at once
         self._pending_first = True
+        self.claimed = 0
         self._random = random.Random()  # noqa: S311  spreads retries; no secret
         self.taken: dict[str, int] = {}
         self.problem = ""
@@ -80,28 +103,54 @@ class ReplyReader:
                 self.problem, pause_s = "", FIRST_PAUSE_S
 
     def _read(self) -> Sequence[ReplyEntry]:
+        # Own ones first: asked for what others left, a server also forgets what was trimmed away before we counted it.
         if self._pending_first:
             entries = self._queue.read_replies(PAGE, 0, pending=True)
             if entries:
                 return entries
             self._pending_first = False
+        if self._claims():
+            self._pending_first = True
+            return self._queue.read_replies(PAGE, 0, pending=True)
         return self._queue.read_replies(PAGE, self._wait_s)
+
+    def _claims(self) -> bool:
+        """Take over what was left; look again when half the time has gone by that makes an answer stale."""
+        now_mono_s = self._mono_s()
+        if self._claim_due_mono_s is not None and now_mono_s < self._claim_due_mono_s:
+            return False
+        claimed = self._queue.claim_stale(self._stale_after_s, PAGE)
+        if claimed < PAGE:
+            self._claim_due_mono_s = now_mono_s + self._stale_after_s / 2
+        if claimed:
+            log.info("replies_claimed", count=claimed)
+            self.claimed += claimed
+        return claimed > 0
 
     def _take(self, entry: ReplyEntry) -> None:
         # Trimmed from the stream before it was acknowledged: nothing is left to record.
-        outcome = self._outcome(entry) if entry.fields else "gone"
+        outcome = take_entry(self._book, entry.fields, entry.entry_id) if entry.fields else "gone"
         self.taken[outcome] = self.taken.get(outcome, 0) + 1
-        if outcome not in ("recorded", "duplicate"):
+        if outcome not in ("recorded", "duplicate", "elsewhere"):
             log.warning("reply_kept_apart", outcome=outcome, entry=entry.entry_id)
 
-    def _outcome(self, entry: ReplyEntry) -> str:
-        try:
-            return self._book.answer(CaseReply.parse(entry.fields))
-        except (StoreError, QueueError):
-            raise
-        except DecodeError as error:
-            unread = error
-        except Exception as error:  # noqa: BLE001  whatever one entry does, it may not stop those behind it
-            log.error("reply_failed", entry=entry.entry_id, reason=redact(repr(error)))
-            unread = DecodeError(f"it cannot be taken: {type(error).__name__}", entry.fields)
-        return self._book.keep_unreadable(unread, entry.entry_id)
+
+def take_entry(book: AnswerBook, fields: Mapping[str, str], entry_id: str) -> str:
+    """Record one entry of answers, whatever it holds; return what became of it.
+
+    Raises:
+        StoreError: the store does not answer; nothing was recorded.
+    """
+    try:
+        return book.answer(CaseReply.parse(fields))
+    except RecordRefused as error:
+        log.error("reply_refused", entry=entry_id, reason=redact(str(error)))
+        unread = DecodeError("the store does not take it", fields)
+    except (StoreError, QueueError):
+        raise
+    except DecodeError as error:
+        unread = error
+    except Exception as error:  # noqa: BLE001  whatever one entry does, it may not stop those behind it
+        log.error("reply_failed", entry=entry_id, reason=redact(repr(error)))
+        unread = DecodeError(f"it cannot be taken: {type(error).__name__}", fields)
+    return book.keep_unreadable(unread, entry_id)

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What holds for all tests: those that need torch are skipped where it is not installed, and say so."""
+"""What holds for all tests: those that need torch or PostgreSQL are skipped where it is not installed, and say so."""
 
+import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
+
+from tests.postgres import NEEDED as SERVERS_NEEDED
+from tests.postgres import PostgresServer, binaries
 
 NEEDED = ("torch", "ultralytics", "safetensors", "nncf")
 
@@ -17,3 +22,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("torch"):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session; `new_database` makes one, `drop` removes it."""
+    if binaries() is None:
+        problem = "PostgreSQL is not installed (Debian: apt install postgresql); .ci/run has it"
+        (pytest.fail if os.environ.get(SERVERS_NEEDED) else pytest.skip)(problem)
+    with PostgresServer() as server:
+        yield server

@@ -10,7 +10,7 @@ from typing import Final
 from api.console.moments import clock_time, left
 from api.console.overview import state_chips
 from api.console.texts import Words
-from events.alerts import Alert, CaseState, Decision, DismissReason
+from events.alerts import CASE_OVER, Alert, CaseState, Decision, DismissReason
 from gridwatch.core.finding import Box, Fact
 from gridwatch.core.zone import Kind
 
@@ -37,7 +37,7 @@ def title_html(alert: Alert | None, now: datetime, words: Words) -> str:
         f'<div class="gw-title gw-s{alert.severity}"><div><h1>{escape(words.pick(alert.title))}'
         f'<span class="gw-level">{escape(words.of("severity", str(alert.severity)))}</span>{state_chips(alert, words)}</h1>'
         f"<p>{escape(words.pick(alert.text))}</p>{_decided(alert, now, words)}</div>"
-        f'<div class="gw-actions">{_actions(alert, words)}</div></div>{_call_119(alert, words)}'
+        f'<div class="gw-actions">{_actions(alert, words)}</div></div>{_call_119(alert, words)}{_conflict(alert, words)}'
     )
 
 
@@ -78,6 +78,17 @@ def _call_119(alert: Alert, words: Words) -> str:
     return (
         f'<div class="gw-119" role="alert"><b>{escape(words("call119"))}</b>'
         f"<span>{escape(words('call119.why'))}</span></div>"
+    )
+
+
+def _conflict(alert: Alert, words: Words) -> str:
+    """Return the warning that the case system holds one of our messages with other content: nobody but people can tell why."""
+    message = alert.handling.conflict if alert.handling else None
+    if message is None:
+        return ""
+    return (
+        f'<div class="gw-conflict" role="alert"><b>{escape(words("conflict"))}</b>'
+        f"<span>{escape(words('conflict.why', message=message))}</span></div>"
     )
 
 
@@ -160,6 +171,7 @@ def facts_html(alert: Alert | None, now: datetime, words: Words) -> str:
     return (
         _table(words("detail.facts"), _facts(alert, words))
         + _table(words("detail.due"), _deadlines(alert, now, words))
+        + _table(words("detail.handling"), _case(alert, now, words))
         + _table(words("detail.place"), _place(alert, now, words))
     )
 
@@ -201,8 +213,30 @@ def _place(alert: Alert, now: datetime, words: Words) -> Iterable[tuple[str, str
         yield words("detail.unit"), escape(alert.dept_hint)
     yield words("detail.category"), escape(alert.category)
     yield from _times(alert, now, words)
+
+
+def _case(alert: Alert, now: datetime, words: Words) -> Iterable[tuple[str, str]]:
+    """Yield what the case system told: which case, how it stands, and each unit's own step, with what is missing."""
+    if alert.case is CaseState.NONE and alert.case_id is None:
+        return
+    yield words("detail.case_state"), escape(words.of("case", alert.case.value))
+    handling = alert.handling
+    merged = handling is not None and handling.merged_into is not None
     if alert.case_id:
-        yield words("detail.case"), escape(alert.case_id)
+        yield words("detail.merged" if merged else "detail.case"), escape(alert.case_id)
+    if handling is None:
+        return
+    for unit in handling.units:
+        step = f"{escape(words.of('case', unit.state.value))} {clock_time(unit.at, now)}"
+        yield words.of("unit", unit.role.value), f"{escape(unit.name or unit.code)}<small>{step}</small>"
+    if handling.unsigned and alert.case not in CASE_OVER:
+        names = "、".join(unit.name or unit.code for unit in handling.unsigned)
+        yield words("detail.unsigned"), f'<b class="gw-missing">{escape(names)}</b>'
+    if handling.reworks:
+        yield words("detail.reworks"), str(handling.reworks)
+    if handling.missing:
+        numbers = ", ".join(str(number) for number in handling.missing)
+        yield words("detail.missing"), f'<b class="gw-missing">{escape(numbers)}</b>'
 
 
 def _times(alert: Alert, now: datetime, words: Words) -> Iterable[tuple[str, str]]:

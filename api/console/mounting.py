@@ -3,20 +3,22 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from nicegui import core, ui
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
+from api.access import Right
+from api.console.login import LANGUAGE_COOKIE
 from api.console.page import ASSETS, ConsolePage
 from api.console.texts import Words, choose_language
 from api.feed import JournalFeed
 from api.guard import is_console
 from api.operations import Operations
+from api.problems import ProblemResponse
 from api.services import Services
 
-COOKIE = "gridwatch_language"
 _RECONNECT_S = 15.0
 _BUILD_S = 15.0
 
@@ -37,13 +39,17 @@ def mount_console(app: FastAPI, operations: Operations, feed: JournalFeed, servi
     """Serve the console at / of `app`. NiceGUI's state is the process's: one running console per process."""
     app.mount("/console/assets", StaticFiles(directory=ASSETS), name="console-assets")
 
-    async def show(request: Request) -> None:
+    async def show(request: Request) -> Response | None:
+        mine = operations.of(request.state.caller)
+        if not mine.caller.may(Right.SEE):
+            return ProblemResponse(403, "forbidden", "this token does not open the console")
         language = choose_language(
             request.query_params.get("lang"),
-            request.cookies.get(COOKIE),
+            request.cookies.get(LANGUAGE_COOKIE),
             request.headers.get("accept-language"),
         )
-        await ConsolePage(operations, feed, services, Words(language)).build()
+        await ConsolePage(mine, feed, services, Words(language)).build()
+        return None
 
     _forget_former_mount()
     ui.page("/", title="gridwatch", favicon=ASSETS / "icon.svg", response_timeout=_BUILD_S)(show)

@@ -9,8 +9,10 @@ from html import escape
 from api.console.icons import kind_icon
 from api.console.moments import left, since
 from api.console.texts import Words
+from api.console.timeline import unmatched_html
 from api.operations import Coverage
-from events.alerts import Alert, CaseState, Decision
+from events.alerts import CASE_OVER, Alert, CaseState, Decision
+from events.journal import Row
 from gridwatch.core.camera import CameraStatus
 
 
@@ -20,6 +22,7 @@ class Sight:
 
     Attributes:
         troubled: some of the cameras that do not see, worst first.
+        unmatched: the newest answers of a case system that belong to no alert, newest first.
         store_answers: whether the last read of the store succeeded.
     """
 
@@ -28,6 +31,7 @@ class Sight:
     run_mode: str
     now: datetime
     store_answers: bool
+    unmatched: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,11 @@ class Listing:
     def in_order(self) -> tuple[Alert, ...]:
         """Return all, as they stand in the list."""
         return self.pending + self.decided
+
+
+def not_live_html(words: Words) -> str:
+    """Return what says that changes are asked for, not heard of: they show later."""
+    return f'<span class="gw-chip gw-bad gw-not-live">{escape(words("sight.not_live"))}</span>'
 
 
 def head_html(sight: Sight, pending: int, words: Words) -> str:
@@ -86,13 +95,14 @@ def _oldest(coverage: Coverage, words: Words) -> str:
 
 
 def troubled_html(sight: Sight, words: Words) -> str:
-    """Return the cameras that do not see, with the reason and since when."""
-    return "".join(
+    """Return the cameras that do not see, with the reason and since when; and answers that nobody here asked for."""
+    cameras = "".join(
         f'<div class="gw-trouble gw-is-{status.state.value}"><b>{escape(status.name or status.camera_id)}</b>'
         f"<span>{escape(words.of('state', status.state.value))}{_reason(status, words)}</span>"
         f"{since(status.since, sight.now, words)}</div>"
         for status in sight.troubled
     )
+    return cameras + unmatched_html(sight.unmatched, sight.now, words)
 
 
 def _reason(status: CameraStatus, words: Words) -> str:
@@ -156,15 +166,36 @@ def _row_due(alert: Alert, now: datetime, words: Words) -> str:
 def _row_chips(alert: Alert, words: Words) -> str:
     """Return what matters in a row: where it waits, whether it goes on; where it is decided, what became of it."""
     if alert.decision is Decision.PENDING:
-        return _chips([("activity", alert.activity.value)], words)
+        return _handling(alert, words, "conflict") + _chips([("activity", alert.activity.value)], words)
     case = [] if alert.case is CaseState.NONE else [("case", alert.case.value)]
-    return _chips([("decision", alert.decision.value), *case, ("activity", alert.activity.value)], words)
+    chips = [("decision", alert.decision.value), *case, ("activity", alert.activity.value)]
+    return _handling(alert, words, "conflict") + _chips(chips, words)
 
 
 def state_chips(alert: Alert, words: Words) -> str:
     """Return the three fields, each as a chip; the case only once there is one."""
     case = [] if alert.case is CaseState.NONE else [("case", alert.case.value)]
-    return _chips([("activity", alert.activity.value), ("decision", alert.decision.value), *case], words)
+    chips = [("activity", alert.activity.value), ("decision", alert.decision.value), *case]
+    return _chips(chips, words) + _handling(alert, words, "conflict", "merged", "unsigned", "missing")
+
+
+def _handling(alert: Alert, words: Words, *shown: str) -> str:
+    """Return as chips what somebody must see of the case beside its state."""
+    handling = alert.handling
+    if handling is None:
+        return ""
+    told = {
+        "conflict": handling.conflict is not None,
+        "merged": handling.merged_into is not None,
+        "unsigned": handling.unsigned and alert.case not in CASE_OVER,
+        "missing": handling.missing,
+    }
+    return "".join(
+        f'<span class="gw-tag gw-tag-handling-{word}">'
+        f"{escape(words(f'handling.{word}', count=len(handling.unsigned)))}</span>"
+        for word in shown
+        if told[word]
+    )
 
 
 def _chips(chips: Sequence[tuple[str, str]], words: Words) -> str:

@@ -11,14 +11,17 @@ import structlog
 from nicegui import background_tasks, context, run, ui
 from nicegui.events import GenericEventArguments, KeyEventArguments
 
+from api.access import Right
 from api.console import detail, overview, timeline
 from api.console.detail import Asking
+from api.console.login import login_text, who_html
 from api.console.moments import clock_time
 from api.console.overview import Listing, Sight
 from api.console.snapshot import Snapshot, SnapshotReader
 from api.console.texts import Language, Words
-from api.errors import ListenerOverflow, TooManyListeners
+from api.errors import Forbidden, ListenerOverflow, NotAdmitted, TooManyListeners
 from api.feed import JournalFeed, Listener
+from api.guard import LOGIN
 from api.operations import Operations
 from api.services import Services
 from events.alerts import Alert, Decision, DismissReason
@@ -33,8 +36,6 @@ from events.errors import (
 from gridwatch.core.redact import redact
 
 ASSETS: Final = Path(__file__).parent / "assets"
-# Until there is authentication (a later issue) an operator is known by the door that was used.
-OPERATOR: Final = "console"
 _PAGE_ROWS: Final = 50
 _MOST_ROWS: Final = 400
 _NOTE_S: Final = 3.0
@@ -61,6 +62,7 @@ class ConsolePage:
         self._limit = _PAGE_ROWS
         self._chosen_id: str | None = None
         self._asking: Asking | None = None
+        self._may_decide = operations.caller.may(Right.DECIDE)
         self._closed = self._following = False
         self._listener: Listener | None = None
         self._snapshot: Snapshot | None = None
@@ -73,7 +75,10 @@ class ConsolePage:
         with ui.element("div").classes("gw") as self._root:
             self._root.props["data-language"] = self._words.language.value
             self._root.props["data-times"] = json.dumps(self._words.group("time"), ensure_ascii=False)
-            self._head = ui.html(tag="header").classes("gw-head")
+            with ui.element("header").classes("gw-head"):
+                self._head = ui.html().classes("gw-head-line")
+                self._not_live = ui.html().classes("gw-head-line")
+                self._say_who()
             with ui.element("main").classes("gw-main"):
                 with ui.element("nav").classes("gw-side"):
                     self._troubled = ui.html().classes("gw-troubled")
@@ -86,13 +91,20 @@ class ConsolePage:
                             self._picture = ui.html()
                             self._timeline = ui.html()
                         self._facts = ui.html().classes("gw-column gw-facts")
-            ui.html(_keys_html(self._words), tag="footer").classes("gw-keys")
+            ui.html(_keys_html(self._words, decides=self._may_decide), tag="footer").classes("gw-keys")
         self._root.on("click", self._clicked, js_handler=_CLICK)
         ui.keyboard(self._pressed, ignore=["input", "select", "textarea"], repeating=False)
         await self.refresh()
         client = context.client
         client.on_delete(self.close)
         client.on_connect(self._connected)
+
+    def _say_who(self) -> None:
+        caller = self._operations.caller
+        if not self._may_decide:
+            self._root.classes("gw-reads")
+        if caller.session is not None:
+            ui.html(who_html(caller.name, self._words.language, reads=not self._may_decide))
 
     def close(self) -> None:
         """Stop listening: the browser is gone."""
@@ -126,16 +138,27 @@ class ConsolePage:
         while not self._closed:
             try:
                 await step()
+            except NotAdmitted:
+                self._leave()
             except Exception as error:  # noqa: BLE001  the task's top loop: the page must not stand still unnoticed
                 structlog.get_logger("api").warning("console_step_failed", error=redact(repr(error)))
                 await asyncio.sleep(_RETRY_S)
+
+    def _leave(self) -> None:
+        """Go where a token is typed: the session is over, or its token has ended."""
+        self.close()
+        with self._root:
+            ui.navigate.to(LOGIN)
 
     async def _follow(self) -> None:
         try:
             self._listener = self._feed.listen()
         except (StoreError, TooManyListeners):
+            _set(self._not_live, overview.not_live_html(self._words))
+            await self.refresh()
             await asyncio.sleep(_RETRY_S)
             return
+        _set(self._not_live, "")
         try:
             await self._listen(self._listener)
         except ListenerOverflow:
@@ -253,6 +276,9 @@ class ConsolePage:
         await self._choose(ids[at % len(ids)])
 
     async def _ask_why(self) -> None:
+        if not self._may_decide:
+            self._tell(login_text("refused.role", self._words.language), "negative")
+            return
         chosen = self._chosen()
         if chosen is not None and chosen.decision is not Decision.DISMISSED:
             await self._ask(Asking.DISMISS)
@@ -288,9 +314,7 @@ class ConsolePage:
             return
         await self._decide(
             "done.confirmed",
-            lambda: self._operations.confirm(
-                chosen.id, by=OPERATOR, seen_revision=chosen.revision, note=note.strip()
-            ),
+            lambda: self._operations.confirm(chosen.id, seen_revision=chosen.revision, note=note.strip()),
         )
 
     async def _dismiss(self, reason: str, note: str) -> None:
@@ -301,7 +325,6 @@ class ConsolePage:
             "done.dismissed",
             lambda: self._operations.dismiss(
                 chosen.id,
-                by=OPERATOR,
                 seen_revision=chosen.revision,
                 reason=DismissReason(reason),
                 note=note.strip(),
@@ -312,6 +335,11 @@ class ConsolePage:
         """Record a decision on what the operator saw, and say what became of it."""
         try:
             await run.io_bound(decide)
+        except NotAdmitted:
+            self._leave()
+            return
+        except Forbidden:
+            self._tell(login_text("refused.role", self._words.language), "negative")
         except EventsError as error:
             self._tell(self._refusal(error), "negative")
         else:
@@ -355,12 +383,12 @@ def _set(element: ui.html, content: str) -> None:
         element.set_content(content)
 
 
-def _keys_html(words: Words) -> str:
+def _keys_html(words: Words, *, decides: bool) -> str:
+    deciding = ((("C",), "keys.confirm"), (("D",), "keys.dismiss")) if decides else ()
     keys = (
         (("J", "K"), "keys.move"),
         (("N",), "keys.pending"),
-        (("C",), "keys.confirm"),
-        (("D",), "keys.dismiss"),
+        *deciding,
         (("O",), "keys.clip"),
         (("L",), "keys.language"),
     )

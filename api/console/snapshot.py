@@ -3,6 +3,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from api.console.overview import Listing, Sight
@@ -14,6 +15,8 @@ from events.journal import Row
 from gridwatch.core.camera import SightState
 
 _TROUBLED_SHOWN: Final = 6
+_UNMATCHED_SHOWN: Final = 3
+_UNMATCHED_FOR: Final = timedelta(days=1)
 # Newest changes of the shown alert. An incident that goes on for weeks has thousands; each may carry a message.
 _ROWS_SHOWN: Final = 200
 # Pending alerts that are put in order before the first of them are shown: what is severe is not hidden by what is new.
@@ -81,7 +84,17 @@ class SnapshotReader:
             run_mode=self._services.run_mode,
             now=self._services.clock.now(),
             store_answers=store_answers,
+            unmatched=self._unmatched() if store_answers else (),
         )
+
+    def _unmatched(self) -> tuple[Row, ...]:
+        """Read the answers of the last day that belong to no alert; none where the store does not answer."""
+        try:
+            rows = self._operations.unmatched(_UNMATCHED_SHOWN)
+        except StoreError:
+            return ()
+        earliest = self._services.clock.now() - _UNMATCHED_FOR
+        return tuple(row for row in rows if row.at >= earliest)
 
     def _list(self, limit: int) -> Listing:
         pending = self._operations.alerts(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from api.operations import Operations
-from api.routes.depends import OPERATOR, Cursor, Limit, OperationsDep, SeenRevision
+from api.routes.depends import Cursor, Limit, OperationsDep, SeenRevision
 from api.shapes import AlertShape, AlertsShape, ConfirmBody, CoverageShape, DismissBody, RowShape, RowsShape
 from events.alerts import Activity, Alert, AlertFilter, Decision
 from gridwatch.core.zone import Kind
@@ -49,7 +49,7 @@ def confirm_alert(
     alert_id: AlertId, body: ConfirmBody, seen: SeenRevision, operations: OperationsDep, response: Response
 ) -> AlertShape:
     """Confirm; 409 only if somebody decided since the revision in If-Match, 412 if there is no such revision."""
-    return _tagged(operations.confirm(alert_id, by=OPERATOR, seen_revision=seen, note=body.note), response)
+    return _tagged(operations.confirm(alert_id, seen_revision=seen, note=body.note), response)
 
 
 @router.post("/alerts/{alert_id}/dismiss", summary="Dismiss an alert")
@@ -57,7 +57,7 @@ def dismiss_alert(
     alert_id: AlertId, body: DismissBody, seen: SeenRevision, operations: OperationsDep, response: Response
 ) -> AlertShape:
     """Dismiss with a reason; 409 only if somebody decided since the revision in If-Match, 412 if there is no such revision."""
-    alert = operations.dismiss(alert_id, by=OPERATOR, seen_revision=seen, reason=body.reason, note=body.note)
+    alert = operations.dismiss(alert_id, seen_revision=seen, reason=body.reason, note=body.note)
     return _tagged(alert, response)
 
 

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What routes are given: the operations, the feed, and a revision read from If-Match."""
+"""What routes are given: the operations for who calls, the feed, and a revision read from If-Match."""
 
 import re
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request, Security
+from fastapi.security import HTTPBearer
 
 from api.feed import JournalFeed
 from api.operations import Operations
 from api.problems import bad_request, revision_required
 from api.services import Services
 
-# Until there is authentication (a later issue) an operator is known by the door that was used.
-OPERATOR: Final = "api"
 _ETAG: Final = re.compile(r'"(\d{1,9})"')
 
 
 def _operations(request: Request) -> Operations:
-    return cast(Operations, request.app.state.operations)
+    return cast(Operations, request.app.state.operations).of(request.state.caller)
 
 
 def _services(request: Request) -> Services:
@@ -43,6 +42,10 @@ def _seen_revision(
     return int(match.group(1))
 
 
+# It refuses nobody (the guard does): it tells who generates a client from the description what to send.
+TOKEN: Final[Any] = Security(
+    HTTPBearer(auto_error=False, scheme_name="token", description="`gridwatch tokens add` makes one")
+)
 OperationsDep = Annotated[Operations, Depends(_operations)]
 ServicesDep = Annotated[Services, Depends(_services)]
 FeedDep = Annotated[JournalFeed, Depends(_feed)]

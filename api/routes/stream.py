@@ -9,10 +9,12 @@ from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.errors import ListenerOverflow
+from api.access import Right
+from api.errors import ListenerOverflow, NotAdmitted
 from api.feed import PAGE_ROWS, JournalFeed, Listener
+from api.operations import Operations
 from api.problems import bad_request
-from api.routes.depends import FeedDep, ServicesDep
+from api.routes.depends import FeedDep, OperationsDep, ServicesDep
 from events.journal import Row
 from events.reading import AlertReader
 
@@ -35,18 +37,21 @@ class EventStream(StreamingResponse):
 async def stream_alerts(
     feed: FeedDep,
     services: ServicesDep,
+    operations: OperationsDep,
     last_event_id: Annotated[str | None, Header(description="the last seq that was seen")] = None,
     after: Annotated[int | None, Query(ge=0, description="the same, for a first connection")] = None,
 ) -> EventStream:
     """Send each change of any alert: seq, alert id, revision and what changed; the alert itself is one GET away.
 
     Events: `ready` once (its id is the journal's end, or where the client was), `change` per row, and `reload`
-    when too much was missed: load the lists again. It waits on a queue and touches no SQL on the event loop.
+    when too much was missed: load the lists again. It waits on a queue and touches no SQL on the event loop, and it
+    ends when the caller's token has.
     """
+    await run_in_threadpool(operations.need, Right.SEE)
     since = _since(last_event_id, after)
     listener = feed.listen()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventStream(_events(feed, services.alerts, listener, since), headers=headers)
+    return EventStream(_events(feed, services.alerts, listener, since, operations), headers=headers)
 
 
 def _since(last_event_id: str | None, after: int | None) -> int | None:
@@ -58,7 +63,11 @@ def _since(last_event_id: str | None, after: int | None) -> int | None:
 
 
 async def _events(
-    feed: JournalFeed, alerts: AlertReader, listener: Listener, since: int | None
+    feed: JournalFeed,
+    alerts: AlertReader,
+    listener: Listener,
+    since: int | None,
+    operations: Operations,
 ) -> AsyncIterator[str]:
     try:
         start = listener.since if since is None else since
@@ -68,6 +77,7 @@ async def _events(
         yield f"retry: {_RETRY_MS}\n" + _event("ready", {"seq": start}, start)
         last = start
         async for row in _rows(alerts, listener, start):
+            await run_in_threadpool(operations.need, Right.SEE)
             if row is None:
                 yield ": keep-alive\n\n"
             elif row.seq > last:
@@ -75,6 +85,8 @@ async def _events(
                 yield _event("change", _change(row), row.seq)
     except ListenerOverflow:
         yield _event("reload", {"reason": "this listener was too slow"})
+    except NotAdmitted:
+        return
     finally:
         feed.leave(listener)
 

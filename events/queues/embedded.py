@@ -43,10 +43,15 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class EmbeddedServer:
-    """One embedded server. `fsync` is `always` (nothing acknowledged is lost) or `everysec`."""
+    """One embedded server.
 
-    def __init__(self, fsync: str = "always") -> None:
-        self._fsync = fsync
+    Args:
+        fsync: `always` (nothing acknowledged is lost) or `everysec`.
+        program: the server program; None looks for one.
+    """
+
+    def __init__(self, fsync: str = "always", program: Path | None = None) -> None:
+        self._fsync, self._program = fsync, program
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: Path | None = None
 
@@ -109,7 +114,8 @@ class EmbeddedServer:
             *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--loglevel", "warning"),
             *("--logfile", str(log.resolve())),
         ]
-        command = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid()), str(_program()), *arguments]
+        command = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid())]
+        command += [str(self._program or _program()), *arguments]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -1,47 +1,43 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The case queue on Redis Streams (Redis 6.2 or later, Valkey). The room's only door to Redis.
 
-Stream and mark are written by one script, so they come back together after a crash; `docs/case-queue.md` has the names.
-Nothing is trimmed here: the stream is shared, and its owner decides how long it is kept.
+Stream and mark are written by one script, so they come back together after a crash; `docs/case-queue.md` has the names
+and `docs/integrate/README.md` the rights that a user needs. The streams are shared: what a trim may remove is decided
+inside the server.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis import Redis
+from redis import Redis, SSLConnection
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
 
 from events.errors import QueueError
 from events.messages import CaseMessage
-from events.queues.port import FIRST_SEQ, AppendResult, Mark, Outcome, ReplyEntry
-from gridwatch.core.redact import redact
+from events.queues.port import (
+    FIRST_SEQ,
+    AppendResult,
+    BatchResult,
+    Mark,
+    Outcome,
+    ReplyEntry,
+    StreamEntry,
+    Trimmed,
+    flaw_of,
+)
+from events.queues.problems import describe
+from events.queues.scripts import APPEND, TAKE_OVER, TRIM
+from gridwatch.core.errors import InputError
 
 TAIL_PAGE = 500
-
-# KEYS: stream, marks. ARGV: source, epoch, expected seq, own seq, then the entry's fields and values.
-# The answer: outcome, and the mark as it is then ("" for none).
-APPEND: Final = """
-local mark = redis.call('HGET', KEYS[2], ARGV[1])
-local expected, own = tonumber(ARGV[3]), tonumber(ARGV[4])
-local at = 0
-if mark then
-  local epoch, seq = string.match(mark, '^(.*):(%d+)$')
-  if epoch ~= ARGV[2] then return {'conflict', mark} end
-  at = tonumber(seq)
-elseif redis.call('XLEN', KEYS[1]) > 0 then
-  return {'absent', ''}
-end
-if at >= own then return {'there', mark or ''} end
-if at == expected then
-  redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))
-  local moved = ARGV[2] .. ':' .. ARGV[4]
-  redis.call('HSET', KEYS[2], ARGV[1], moved)
-  return {'appended', moved}
-end
-if at < expected then return {'behind', mark or ''} end
-return {'conflict', mark or ''}
-"""
+TRIM_MOST = 500  # entries of each stream a call: a script holds up everybody else on the server
+CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 2.0, 5.0
+NO_GROUP: Final = "-"
+# What the server says of one entry that it will never take; everything else may be different a minute later.
+_OF_THE_ENTRY = ("too large to be stored", "exceeds maximum allowed size")
 
 
 class RedisCaseQueue:
@@ -70,31 +66,83 @@ class RedisCaseQueue:
         self._stream, self._replies, self._marks = stream, replies, marks or f"{stream}:marks"
         self._group, self._consumer = group, consumer
         self._append = client.register_script(APPEND)
+        self._take_over = client.register_script(TAKE_OVER)
+        self._trim = client.register_script(TRIM)
         self._joined = False
+
+    @classmethod
+    def connect(cls, url: str, **names: str) -> "RedisCaseQueue":
+        """Return the queue at a URL: redis://, rediss:// (TLS) or unix://, with user and password where it asks for them.
+
+        Nothing is connected yet. The client tries nothing twice by itself: an answer that got lost on its way must show,
+        or replies that were handed to us with it would lie unread until the next start.
+
+        Args:
+            url: with the client's options as a query, as in `?ssl_ca_certs=FILE`.
+            names: as the constructor takes them.
+
+        Raises:
+            InputError: the URL cannot be read.
+        """
+        try:
+            client = Redis.from_url(
+                url,
+                socket_timeout=ANSWER_TIMEOUT_S,
+                socket_connect_timeout=CONNECT_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+            )
+            client.connection_pool.make_connection()  # says now what it would say of a strange option later
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                "the queue's URL cannot be read; an example: rediss://USER:PASSWORD@HOST:6379/0"
+            ) from error
+        return cls(client, **names)
+
+    def close(self) -> None:
+        """Close every connection; a later call connects again."""
+        self._client.close()
 
     def append(self, message: CaseMessage, expected: Mark | None) -> AppendResult:
         """Append one message; see the port."""
-        due = expected or Mark(message.journalepoch, FIRST_SEQ)
-        flat = [text for pair in message.fields().items() for text in pair]
-        with _translated():
-            answer: Any = self._append(
-                keys=[self._stream, self._marks],
-                args=[message.source, due.epoch, due.seq, message.journalseq, *flat],
-            )
-        outcome, mark = (_text(part) for part in answer)
-        return AppendResult(Outcome(outcome), Mark.parse(mark) if mark else None)
+        result = self.append_many([message], expected or Mark(message.journalepoch, FIRST_SEQ))
+        return AppendResult(result.outcome, result.mark)
+
+    def append_many(self, messages: Sequence[CaseMessage], expected: Mark) -> BatchResult:
+        """Append messages in order; see the port."""
+        flaws = [flaw_of(message) for message in messages]
+        sound = next((at for at, flaw in enumerate(flaws) if flaw), len(messages))
+        if sound == 0:
+            first = messages[0] if messages else None
+            mark = expected if first is None else self.mark(first.source)
+            return BatchResult(0, Outcome.REFUSED if first else Outcome.APPENDED, mark, "".join(flaws[:1]))
+        result = self._append_sound(messages[:sound], expected)
+        if result.outcome is Outcome.APPENDED and sound < len(messages):
+            return BatchResult(sound, Outcome.REFUSED, result.mark, flaws[sound])
+        return result
+
+    def _append_sound(self, messages: Sequence[CaseMessage], expected: Mark) -> BatchResult:
+        args: list[str | int] = [messages[0].source, expected.epoch, expected.seq]
+        for message in messages:
+            flat = [text for pair in message.fields().items() for text in pair]
+            args += [message.journalseq, len(flat), *flat]
+        with self._translated():
+            answer: Any = self._append(keys=[self._stream, self._marks], args=args)
+            outcome, mark, reason = _text(answer[0]), _text(answer[2]), _text(answer[3])
+            if outcome == Outcome.REFUSED and not any(words in reason for words in _OF_THE_ENTRY):
+                raise ResponseError(reason)
+        return BatchResult(int(answer[1]), Outcome(outcome), Mark.parse(answer[2]) if mark else None, reason)
 
     def mark(self, source: str) -> Mark | None:
         """Return the mark of a source, or None."""
-        with _translated():
+        with self._translated():
             found: Any = self._client.hget(self._marks, source)
-        return None if found is None else Mark.parse(_text(found))
+        return None if found is None else Mark.parse(found)
 
     def newest_of(self, source: str) -> Mark | None:
         """Read the stream from its end, in pages, and return the last message of `source`, or None."""
         upper = "+"
         while True:
-            with _translated():
+            with self._translated():
                 page: Any = self._client.xrevrange(self._stream, max=upper, count=TAIL_PAGE)
             for _, raw in page:
                 fields = _fields(raw)
@@ -106,12 +154,36 @@ class RedisCaseQueue:
 
     def restore_mark(self, source: str, mark: Mark) -> None:
         """Set a mark that is absent."""
-        with _translated():
-            self._client.hsetnx(self._marks, source, str(mark))
+        with self._translated():
+            self._client.hsetnx(self._marks, source, mark.stored)
+
+    def take_over(self, source: str, old: Mark, new: Mark) -> bool:
+        """Set the mark if it is `old`; see the port."""
+        with self._translated():
+            done: Any = self._take_over(keys=[self._marks], args=[source, old.stored, new.stored])
+        return bool(done)
+
+    def trim(self, keep: int) -> Trimmed:
+        """Remove the oldest entries that every group has acknowledged; see the port."""
+        removed, lengths, held_by = 0, [], ""
+        for stream in (self._stream, self._replies):
+            with self._translated():
+                answer: Any = self._trim(keys=[stream], args=[max(1, keep), TRIM_MOST])
+            removed += int(answer[0])
+            lengths.append(int(answer[1]))
+            holder = _text(answer[2])
+            held_by = held_by or (stream if holder == NO_GROUP else f"{stream} {holder}" if holder else "")
+        return Trimmed(removed, lengths[0], held_by)
+
+    def length(self) -> int:
+        """Return how many entries the stream of messages has; see the port."""
+        with self._translated():
+            found: Any = self._client.xlen(self._stream)
+        return int(found)
 
     def read_replies(self, limit: int, wait_s: float, *, pending: bool = False) -> Sequence[ReplyEntry]:
         """Return answers; see the port."""
-        with _translated():
+        with self._translated():
             self._join()
             start, block_ms = ("0", None) if pending else (">", max(1, round(wait_s * 1000)))
             try:
@@ -127,8 +199,39 @@ class RedisCaseQueue:
     def ack(self, entry_ids: Sequence[str]) -> None:
         """Acknowledge answers that were recorded."""
         if entry_ids:
-            with _translated():
+            with self._translated():
                 self._client.xack(self._replies, self._group, *entry_ids)
+
+    def claim_stale(self, min_idle_s: float, limit: int) -> int:
+        """Take over what a dead reader left; see the port. Only the ids come: the answers are read as pending ones."""
+        with self._translated():
+            self._join()
+            try:
+                claimed: Any = self._client.xautoclaim(
+                    self._replies,
+                    self._group,
+                    self._consumer,
+                    min_idle_time=round(min_idle_s * 1000),
+                    count=limit,
+                    justid=True,
+                )
+            except ResponseError as error:
+                if str(error).startswith("NOGROUP"):
+                    self._joined = False
+                raise
+        return len(claimed)
+
+    def history(self, after: str, limit: int) -> Sequence[StreamEntry]:
+        """Return entries of the message stream, whoever appended them; see the port."""
+        with self._translated():
+            page: Any = self._client.xrange(self._stream, min=f"({after}" if after else "-", count=limit)
+        return [StreamEntry(_text(entry_id), _fields(raw)) for entry_id, raw in page]
+
+    def reread_replies(self) -> None:
+        """Move the group back to the stream's beginning; see the port."""
+        with self._translated():
+            self._join()
+            self._client.xgroup_setid(self._replies, self._group, id="0")
 
     def _join(self) -> None:
         if self._joined:
@@ -140,13 +243,22 @@ class RedisCaseQueue:
                 raise
         self._joined = True
 
+    @property
+    def place(self) -> str:
+        """Where the server is, without credentials."""
+        options = self._client.connection_pool.connection_kwargs
+        return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise QueueError(redact(f"the case queue does not answer: {error}")) from error
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            pool = self._client.connection_pool
+            tls = (
+                None if "path" in pool.connection_kwargs else issubclass(pool.connection_class, SSLConnection)
+            )
+            raise QueueError(describe(error, self.place, tls=tls)) from error
 
 
 def _entries(answer: Any) -> list[tuple[Any, Any]]:

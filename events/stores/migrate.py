@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 from events.stores.schema import METADATA
 
 
-def migrate(connection: Connection) -> None:
-    """Run the migrations that are missing. One thread at a time in a process: Alembic's `op` is global to it."""
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Run the migrations that are missing up to revision `to`. One thread at a time in a process: Alembic's `op` is global to it."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
 
     def steps(heads: tuple[str, ...], _context: MigrationContext) -> list[RevisionStep]:
-        return script._upgrade_revs("head", heads)  # type: ignore[arg-type]  # noqa: SLF001  as its own command does
+        return script._upgrade_revs(to, heads)  # type: ignore[arg-type]  # noqa: SLF001  as its own command does
 
     with EnvironmentContext(config, script, fn=steps) as environment:
         environment.configure(connection=connection, target_metadata=METADATA, fn=steps)

@@ -5,20 +5,37 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, bindparam, func, literal_column, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from events.alerts import Activity, AlertFilter, CaseState
 from events.incident import Incident, IncidentCodec
-from events.journal import Row
-from events.stores.schema import COUNTER, INCIDENTS, JOURNAL
+from events.journal import Epoch, Outline, Row, storable
+from events.stores.schema import COUNTER, EPOCHS, INCIDENTS, JOURNAL, TALLIED, TALLIES
 from events.times import parse_utc
 from gridwatch.core.zone import Kind
+
+# Written out, not bound: only so does a database see that the indexes of open incidents serve it.
+STILL_OPEN = INCIDENTS.c.activity != literal_column(f"'{Activity.ENDED.value}'")
+
+# Asked for each finding, so made once: building a statement costs more than running it.
+_NEWEST_HERE = (
+    select(INCIDENTS.c.state)
+    .where(
+        INCIDENTS.c.camera_id == bindparam("camera"),
+        INCIDENTS.c.kind == bindparam("kind_of"),
+        INCIDENTS.c.subtype == bindparam("subtype_of"),
+        INCIDENTS.c.run_mode == bindparam("mode"),
+    )
+    .order_by(INCIDENTS.c.opened_at.desc(), INCIDENTS.c.incident_id.desc())
+    .limit(1)
+)
+_JOINABLE_HERE = _NEWEST_HERE.where(STILL_OPEN, INCIDENTS.c.case_state != CaseState.CLOSED.value)
 
 
 def incident_by_id(connection: Connection, codec: IncidentCodec, incident_id: str) -> Incident | None:
     """Return an incident, or None."""
-    found = select(INCIDENTS.c.state).where(INCIDENTS.c.incident_id == incident_id)
+    found = select(INCIDENTS.c.state).where(INCIDENTS.c.incident_id == storable(incident_id))
     state = connection.execute(found).scalar()
     return None if state is None else codec.decode(state)
 
@@ -30,23 +47,10 @@ def latest_incident(
 
     Joinable is one whose activity has not ended and whose case is not closed.
     """
-    here = and_(
-        INCIDENTS.c.camera_id == camera_id,
-        INCIDENTS.c.kind == kind.value,
-        INCIDENTS.c.subtype == subtype,
-        INCIDENTS.c.run_mode == run_mode,
-    )
-    newest = (
-        select(INCIDENTS.c.state)
-        .where(here)
-        .order_by(INCIDENTS.c.opened_at.desc(), INCIDENTS.c.incident_id.desc())
-    )
-    joinable = and_(
-        INCIDENTS.c.activity != Activity.ENDED.value, INCIDENTS.c.case_state != CaseState.CLOSED.value
-    )
-    state = connection.execute(newest.where(joinable).limit(1)).scalar()
+    here = {"camera": storable(camera_id), "kind_of": kind.value, "subtype_of": subtype, "mode": run_mode}
+    state = connection.execute(_JOINABLE_HERE, here).scalar()
     if state is None:
-        state = connection.execute(newest.limit(1)).scalar()
+        state = connection.execute(_NEWEST_HERE, here).scalar()
     return None if state is None else codec.decode(state)
 
 
@@ -54,9 +58,7 @@ def incidents_of_camera(
     connection: Connection, codec: IncidentCodec, camera_id: str | None, activity: Activity
 ) -> list[Incident]:
     """Return every incident with this activity: of one camera, or (None) of all."""
-    found = select(INCIDENTS.c.state).where(INCIDENTS.c.activity == activity.value)
-    if camera_id is not None:
-        found = found.where(INCIDENTS.c.camera_id == camera_id)
+    found = select(INCIDENTS.c.state).where(*_conditions(AlertFilter(activity=activity, camera_id=camera_id)))
     return [
         codec.decode(state) for state in connection.execute(found.order_by(INCIDENTS.c.opened_at)).scalars()
     ]
@@ -72,26 +74,30 @@ def page_of_incidents(
     """Return at most `limit` incidents, newest first, opened before the place `before` (opened_at, id)."""
     found = select(INCIDENTS.c.state).where(*_conditions(wanted))
     if before is not None:
-        at, last = before
-        older = INCIDENTS.c.opened_at < at
-        found = found.where(or_(older, and_(INCIDENTS.c.opened_at == at, INCIDENTS.c.incident_id < last)))
+        found = found.where(tuple_(INCIDENTS.c.opened_at, INCIDENTS.c.incident_id) < before)
     found = found.order_by(INCIDENTS.c.opened_at.desc(), INCIDENTS.c.incident_id.desc()).limit(limit)
     return [codec.decode(state) for state in connection.execute(found).scalars()]
 
 
 def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.kind is not None:
-        conditions.append(INCIDENTS.c.kind == wanted.kind.value)
-    if wanted.decision is not None:
-        conditions.append(INCIDENTS.c.decision == wanted.decision.value)
-    if wanted.activity is not None:
-        conditions.append(INCIDENTS.c.activity == wanted.activity.value)
-    if wanted.camera_id is not None:
-        conditions.append(INCIDENTS.c.camera_id == wanted.camera_id)
-    if wanted.open_only:
-        conditions.append(INCIDENTS.c.activity != Activity.ENDED.value)
-    return conditions
+    """Return what a list asks for.
+
+    Open incidents are few, and have an index of their own in the order of a list. Where only they are wanted, the other
+    columns are written so that no other index serves them: a database would take one, and walk a million ended incidents.
+    """
+    open_only = wanted.open_only or wanted.activity in (Activity.ONGOING, Activity.UNSEEN)
+    camera_id = None if wanted.camera_id is None else storable(wanted.camera_id)
+    asked = {"kind": wanted.kind, "decision": wanted.decision, "activity": wanted.activity}
+    values = {name: value.value for name, value in asked.items() if value is not None}
+    values |= {} if camera_id is None else {"camera_id": camera_id}
+    columns = {name: INCIDENTS.c[name] for name in values}
+    return [
+        *([STILL_OPEN] if open_only else []),
+        *(
+            (columns[name].concat("") if open_only else columns[name]) == value
+            for name, value in values.items()
+        ),
+    ]
 
 
 def states(connection: Connection, condition: ColumnElement[bool]) -> Iterator[str]:
@@ -100,11 +106,19 @@ def states(connection: Connection, condition: ColumnElement[bool]) -> Iterator[s
     yield from connection.execute(found.execution_options(yield_per=500)).scalars()
 
 
-def count_by(connection: Connection, name: str) -> dict[str, int]:
-    """Count incidents by one of the columns kind, activity, decision, case_state."""
-    column = INCIDENTS.c[name]
-    found = connection.execute(select(column, func.count()).group_by(column))
-    return {value: count for value, count in found}  # noqa: C416  rows are no pairs to the type checker
+def tallies(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return how many incidents hold each value of the columns kind, activity, decision and case_state."""
+    found: dict[str, dict[str, int]] = {name: {} for name in TALLIED}
+    for field, value, count in connection.execute(select(TALLIES).where(TALLIES.c.count > 0)):
+        found[field][value] = count
+    return found
+
+
+def epochs(connection: Connection) -> list[Epoch]:
+    """Return the epochs of the store, the newest last."""
+    columns = (EPOCHS.c.epoch, EPOCHS.c.first_seq, EPOCHS.c.follows, EPOCHS.c.followed_until)
+    found = connection.execute(select(*columns).order_by(EPOCHS.c.first_seq)).mappings()
+    return [Epoch(**values) for values in found]
 
 
 def rows(
@@ -114,6 +128,13 @@ def rows(
     order = JOURNAL.c.seq.desc() if newest else JOURNAL.c.seq
     found = connection.execute(select(JOURNAL).where(condition).order_by(order).limit(limit)).mappings()
     return [_row(values) for values in found][:: -1 if newest else 1]
+
+
+def outline(connection: Connection, after: int, limit: int) -> list[Outline]:
+    """Return what at most `limit` rows after row `after` are, in order; their payloads are not read."""
+    columns = (JOURNAL.c.seq, JOURNAL.c.incident_id, JOURNAL.c.revision, JOURNAL.c.message_id)
+    found = select(*columns).where(JOURNAL.c.seq > after).order_by(JOURNAL.c.seq).limit(limit)
+    return [Outline(*values) for values in connection.execute(found)]
 
 
 def newest_message_row(connection: Connection) -> Row | None:
@@ -130,10 +151,9 @@ def last_seq(connection: Connection) -> int:
 
 def waiting_messages(connection: Connection, seq: int) -> tuple[int, str | None]:
     """Count the messages after `seq`, and return when the oldest of them was recorded."""
-    found = select(func.count(), func.min(JOURNAL.c.at)).where(
-        JOURNAL.c.seq > seq, JOURNAL.c.message_id.is_not(None)
-    )
-    count, oldest = connection.execute(found).one()
+    due = (JOURNAL.c.seq > seq) & JOURNAL.c.message_id.is_not(None)
+    count = connection.execute(select(func.count(JOURNAL.c.seq)).where(due)).scalar_one()
+    oldest = connection.execute(select(JOURNAL.c.at).where(due).order_by(JOURNAL.c.seq).limit(1)).scalar()
     return count, oldest
 
 

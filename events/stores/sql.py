@@ -10,22 +10,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from events.errors import StoreError
+from events.errors import RecordRefused, StoreError
 from events.incident import IncidentCodec
 from events.journal import GENESIS
+from events.stores.engines import hold_for_opening, in_memory, make_engine, options_of, read_url
 from events.stores.migrate import migrate
-from events.stores.schema import COUNTER, THE_COUNTER
+from events.stores.schema import COUNTER, EPOCHS, THE_COUNTER
 from events.stores.writing import Writer
-from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
-
-BUSY_TIMEOUT_MS = 5_000
 
 
 class Store:
@@ -43,20 +40,11 @@ class Store:
         """Open the database of a SQLAlchemy URL and bring it to this version's schema.
 
         Raises:
-            InputError: the URL cannot be read.
+            InputError: the URL cannot be read, or its driver is not installed.
             StoreError: the database does not answer.
         """
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise InputError(
-                "the store's URL cannot be read; an example: sqlite:////var/lib/gridwatch.db"
-            ) from error
-        memory = parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
-        store = cls(
-            _engine(url, sqlite=parsed.get_backend_name() == "sqlite", memory=memory),
-            single_connection=memory,
-        )
+        parsed = read_url(url)
+        store = cls(make_engine(parsed), single_connection=in_memory(parsed))
         try:
             store._prepare()
         except BaseException:
@@ -86,6 +74,7 @@ class Store:
         """Hold the one write transaction: committed at the end, rolled back on any error.
 
         Raises:
+            RecordRefused: the database does not take what was to be written.
             StoreError: the database does not answer.
         """
         with self._writing, _translated(), self._connection(writes=True) as connection, connection.begin():
@@ -113,16 +102,18 @@ class Store:
             yield connection
 
     def _connection(self, *, writes: bool) -> Connection:
-        return self._engine.connect().execution_options(gridwatch_writes=writes)
+        return self._engine.connect().execution_options(**options_of(self._engine, writes=writes))
 
     def _prepare(self) -> None:
         with self._writing, _translated(), self._connection(writes=True) as connection, connection.begin():
+            hold_for_opening(connection)
             migrate(connection)
             epoch = connection.execute(select(COUNTER.c.epoch)).scalar()
             if epoch is None:
                 epoch = secrets.token_hex(8)
                 first = {"id": THE_COUNTER, "seq": 0, "last_hash": GENESIS, "epoch": epoch}
                 connection.execute(insert(COUNTER).values(first))
+                connection.execute(insert(EPOCHS).values(epoch=epoch, first_seq=1))
             self._epoch = epoch
 
 
@@ -130,42 +121,7 @@ class Store:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except (IntegrityError, DataError) as error:
+        raise RecordRefused(redact(f"the database does not take this: {error.orig}")) from error
     except SQLAlchemyError as error:
         raise StoreError(redact(f"the database does not answer: {error}")) from error
-
-
-def _engine(url: str, *, sqlite: bool, memory: bool) -> Engine:
-    try:
-        if memory:
-            engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-        else:
-            engine = create_engine(url, pool_pre_ping=not sqlite)
-    except (SQLAlchemyError, ImportError) as error:
-        raise InputError(
-            f"the store's URL names a database that cannot be used here: {redact(str(error))}"
-        ) from error
-    if sqlite:
-        event.listen(engine, "connect", _on_sqlite_connect)
-        event.listen(engine, "begin", _on_sqlite_begin)
-    return engine
-
-
-def _on_sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = (
-        None  # the driver must not begin transactions by itself; `_on_sqlite_begin` does
-    )
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _on_sqlite_begin(connection: Connection) -> None:
-    # A deferred transaction that reads and then writes fails with "database is locked" at once.
-    writes = connection.get_execution_options().get("gridwatch_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

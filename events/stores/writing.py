@@ -2,20 +2,36 @@
 """One write transaction: hands out journal rows in order, chains their hashes, and keeps the projections beside them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from events.alerts import Activity
 from events.incident import Incident, IncidentCodec
 from events.journal import Row, canonical, chain_hash
 from events.stores.queries import incident_by_id, incidents_of_camera, latest_incident
-from events.stores.schema import COUNTER, INCIDENTS, JOURNAL, REPLIES, THE_COUNTER
+from events.stores.schema import COUNTER, EVIDENCE, INCIDENTS, JOURNAL, REPLIES, TALLIED, TALLIES, THE_COUNTER
 from events.times import utc_text
 from gridwatch.core.zone import Kind
+
+# Made once: building and compiling a statement costs more than running it.
+_LOCK = select(COUNTER.c.seq, COUNTER.c.last_hash).where(COUNTER.c.id == THE_COUNTER).with_for_update()
+_MOVE = update(COUNTER).where(COUNTER.c.id == THE_COUNTER)
+_APPEND, _OPEN = insert(JOURNAL), insert(INCIDENTS)
+_CHANGE = update(INCIDENTS).where(INCIDENTS.c.incident_id == bindparam("which"))
+_TALLIED = select(*(INCIDENTS.c[name] for name in TALLIED)).where(
+    INCIDENTS.c.incident_id == bindparam("which")
+)
+_TALLIES = select(TALLIES.c.field, TALLIES.c.value)  # a few dozen rows
+_TALLY = (
+    update(TALLIES)
+    .where(TALLIES.c.field == bindparam("which"), TALLIES.c.value == bindparam("held"))
+    .values(count=TALLIES.c.count + bindparam("change"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +52,22 @@ class Writer:
 
     def __init__(self, connection: Connection, codec: IncidentCodec) -> None:
         self._connection, self._codec = connection, codec
-        locked = (
-            select(COUNTER.c.seq, COUNTER.c.last_hash).where(COUNTER.c.id == THE_COUNTER).with_for_update()
-        )
-        self._seq, self._last_hash = connection.execute(locked).one()
+        self._seq, self._last_hash = connection.execute(_LOCK).one()
         self._first = self._seq
+        self._counted: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def connection(self) -> Connection:
+        """The transaction's connection: for statements of this room's own query files, never for the journal."""
+        return self._connection
 
     def finish(self) -> None:
-        """Move the counter to the last row written."""
+        """Move the counter to the last row written, and the tallies by what changed."""
+        moved = {held: change for held, change in self._counted.items() if change}
+        if moved:
+            self._tally(moved)
         if self._seq != self._first:
-            moved = update(COUNTER).where(COUNTER.c.id == THE_COUNTER)
-            self._connection.execute(moved.values(seq=self._seq, last_hash=self._last_hash))
+            self._connection.execute(_MOVE, {"seq": self._seq, "last_hash": self._last_hash})
 
     def append(self, entry: Entry) -> Row:
         """Write the next row of the journal and return it."""
@@ -67,7 +88,7 @@ class Writer:
         row = replace(row, row_hash=chain_hash(row))
         values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
         values |= {"at": utc_text(row.at), "payload": text.decode()}
-        self._connection.execute(insert(JOURNAL).values(values))
+        self._connection.execute(_APPEND, values)
         self._seq, self._last_hash = row.seq, row.row_hash
         return row
 
@@ -89,12 +110,11 @@ class Writer:
             "ended_at": utc_text(alert.ended_at) if alert.ended_at else None,
             "state": self._codec.encode(incident),
         }
+        self._count(alert.id, values, new=new)
         if new:
-            self._connection.execute(insert(INCIDENTS).values(values))
+            self._connection.execute(_OPEN, values)
         else:
-            self._connection.execute(
-                update(INCIDENTS).where(INCIDENTS.c.incident_id == alert.id).values(values)
-            )
+            self._connection.execute(_CHANGE, {**values, "which": alert.id})
 
     def incident(self, incident_id: str) -> Incident | None:
         """Return an incident, or None."""
@@ -140,3 +160,50 @@ class Writer:
                 seq=seq,
             )
         )
+
+    def note_evidence(
+        self, incident_id: str, files: Iterable[tuple[str, str, int | None]], at: datetime
+    ) -> None:
+        """List stored files as an incident's, so that retention finds them; one that was deleted is there again.
+
+        Args:
+            files: SHA-256, suffix (`.jpg`, `.masked.jpg`, `.mp4`) and size in bytes, where it is known.
+            at: when they were stored, UTC.
+        """
+        stored_at = utc_text(at)
+        for sha256, suffix, size in files:
+            this = (EVIDENCE.c.incident_id == incident_id) & (EVIDENCE.c.sha256 == sha256)
+            known = self._connection.execute(select(EVIDENCE.c.deleted_at).where(this)).first()
+            values = {"suffix": suffix, "bytes": size, "stored_at": stored_at}
+            if known is None:
+                values |= {"incident_id": incident_id, "sha256": sha256}
+                self._connection.execute(insert(EVIDENCE).values(values))
+            elif known.deleted_at is not None:
+                again = values | {"deleted_at": None, "deleted_why": None}
+                self._connection.execute(update(EVIDENCE).where(this).values(again))
+
+    def _count(self, incident_id: str, values: Mapping[str, Any], *, new: bool) -> None:
+        """Note what an incident leaves and enters; `finish` writes it."""
+        if not new:
+            before = self._connection.execute(_TALLIED, {"which": incident_id}).mappings().first()
+            if before is None:  # the update that follows finds nothing either
+                return
+            self._counted.subtract((name, before[name]) for name in TALLIED)
+        self._counted.update((name, values[name]) for name in TALLIED)
+
+    def _tally(self, moved: Mapping[tuple[str, str], int]) -> None:
+        known = {(field, value) for field, value in self._connection.execute(_TALLIES)}
+        new = [
+            {"field": field, "value": value, "count": change}
+            for (field, value), change in moved.items()
+            if (field, value) not in known
+        ]
+        old = [
+            {"which": field, "held": value, "change": change}
+            for (field, value), change in moved.items()
+            if (field, value) in known
+        ]
+        if new:
+            self._connection.execute(insert(TALLIES), new)
+        if old:
+            self._connection.execute(_TALLY, old)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from api.guard import check_bind
 from events.grids import Grids
 from gridwatch.app.cameras import load_cameras
 from gridwatch.app.engine import asked_of, check_entry
@@ -36,7 +35,7 @@ def check_all(config: Path) -> tuple[int, int, int]:
             mistakes.append(str(error))
             return None
 
-    attempt(lambda: check_bind(settings.api.host))
+    attempt(lambda: settings.api.tls.check() if settings.api.tls else None)
     cameras = attempt(lambda: load_cameras(settings.cameras)) or []
     grids = attempt(lambda: Grids.load(settings.grids) if settings.grids else Grids.none())
     entry = attempt(lambda: _entry(settings.models))

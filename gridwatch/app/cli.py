@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from events.roles import Role
+from gridwatch.app.case_desk_command import desk
+from gridwatch.app.models_cli import models
 from gridwatch.core.errors import InputError
 
 app = typer.Typer(
@@ -16,18 +19,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models = typer.Typer(
-    help="The weights: what there is, and whether the files are what they should be.", no_args_is_help=True
-)
 app.add_typer(models, name="models")
+letters = typer.Typer(
+    help="Messages that no queue took: which, why, and to tell their incidents again.", no_args_is_help=True
+)
+app.add_typer(letters, name="dead-letters")
+case_queue = typer.Typer(
+    help="How the case queue stands to this journal, and what to do where they disagree.",
+    no_args_is_help=True,
+)
+app.add_typer(case_queue, name="queue")
+app.add_typer(desk, name="case-desk")
+tokens = typer.Typer(
+    help="Who may call: programs and seats, each by a token that is shown once.", no_args_is_help=True
+)
+app.add_typer(tokens, name="tokens")
+
+audit = typer.Typer(help="Whether the journal is what was recorded.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+journal = typer.Typer(help="The one ordered record of every change.", no_args_is_help=True)
+app.add_typer(journal, name="journal")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration of this machine.")]
-CatalogueOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Take catalogue and network from this configuration.")
-]
-OtherCatalogueOption = Annotated[
-    Path | None, typer.Option("--catalogue", help="Another catalogue than this distribution's.")
-]
 WithParent = Annotated[bool, typer.Option(help="End when standard input ends.")]
 
 
@@ -96,174 +109,157 @@ def simulate(
     )
 
 
-@app.command("case-desk")
-def case_desk(
-    redis: Annotated[str, typer.Option(help="Where the case queue is: redis://, rediss:// or unix://.")],
-    state: Annotated[Path, typer.Option(help="The desk's own file of cases.")] = Path("case-desk.db"),
-    step_s: Annotated[float, typer.Option(min=0, help="Seconds between two steps of a case.")] = 5.0,
-    with_parent: WithParent = False,
-    quiet: Annotated[bool, typer.Option(help="Print nothing.")] = False,
-) -> None:
-    """Run the reference case system: receipts, cases for what is confirmed, answers until they are closed."""
-    from gridwatch.simulator.case_desk import CaseDeskOptions, run_case_desk
-
-    run_case_desk(
-        CaseDeskOptions(redis_url=redis, state=state, step_s=step_s, with_parent=with_parent, quiet=quiet)
-    )
-
-
-@models.command("list")
-def models_list(config: CatalogueOption = None, catalogue: OtherCatalogueOption = None) -> None:
-    """List the networks of the catalogue, and what can compute the one that runs."""
-    from gridwatch.app.models_command import list_models
-
-    list_models(config, catalogue)
-
-
-@models.command("verify")
-def models_verify(config: CatalogueOption = None, catalogue: OtherCatalogueOption = None) -> None:
-    """Compare every weights file with the hash in the catalogue."""
-    from gridwatch.app.models_command import verify_models
-
-    raise typer.Exit(verify_models(config, catalogue))
-
-
-@models.command("add")
-def models_add(  # noqa: PLR0913, PLR0917  each option of the command is an argument
-    file: Annotated[Path, typer.Argument(help="An Ultralytics detector: .onnx, or .pt with --allow-pickle.")],
-    name: Annotated[str | None, typer.Option(help="What to call it; the file's name otherwise.")] = None,
-    catalogue: Annotated[Path, typer.Option(help="The catalogue of your own; made if missing.")] = Path(
-        "models-own/catalogue.yaml"
-    ),
-    sha256: Annotated[str | None, typer.Option(help="The SHA-256 that FILE must have.")] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="What its classes mean where names differ: auto=car,bike=bicycle,van=none."),
-    ] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Load a .pt, which runs the code that is in it.")
-    ] = False,
-    licence: Annotated[str | None, typer.Option(help="Its licence; what the file says otherwise.")] = None,
-    source: Annotated[str | None, typer.Option(help="Where it is from; the file's name otherwise.")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of one of that name.")
-    ] = False,
-) -> None:
-    """Add a detector of your own to a catalogue of your own, after checks and a trial."""
-    from gridwatch.app.models_add import add_model, parse_classes
-    from models.adding import AddRequest
-
-    add_model(
-        AddRequest(
-            file, catalogue, name, sha256, parse_classes(classes), allow_pickle, licence, source, replace
-        )
-    )
-
-
-@models.command("export")
-def models_export(
-    to: Annotated[Path, typer.Option(help="The folder to write; a catalogue of its own.")],
-    name: Annotated[
-        str | None, typer.Argument(help="A name of the catalogue; its default otherwise.")
-    ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="Another catalogue than this distribution's.")
-    ] = None,
-    int8: Annotated[
-        Path | None,
-        typer.Option(help="Also make the 8-bit form, calibrated on this folder of your pictures."),
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Write although the folder is not empty; files of the same name go."),
-    ] = False,
-) -> None:
-    """Write a network's verified files into a folder that another machine can name as its catalogue."""
-    from gridwatch.app.models_export import ExportOptions, export_model
-
-    export_model(ExportOptions(to, name, catalogue, int8, force))
-
-
-@models.command("evaluate")
-def models_evaluate(  # noqa: PLR0913, PLR0917  each option of the command is an argument
-    dataset: Annotated[
-        Path, typer.Argument(help="Folder with data.yaml (boxes) or a MANIFEST.tsv (counts).")
+@app.command()
+def backup(
+    to: Annotated[
+        Path,
+        typer.Option(help="A new folder, or a new file whose name ends in .tar (one file with everything)."),
     ],
-    split: Annotated[str, typer.Option(help="Which pictures to score.")] = "test",
-    size: Annotated[
-        list[int] | None,
-        typer.Option(help="Long side of the input, pixels; may be given again. The network's own otherwise."),
+    config: ConfigOption = Path("gridwatch.yaml"),
+) -> None:
+    """Back up store and evidence, while gridwatch runs or not. Not the queue, and not the configuration."""
+    from gridwatch.app.backup_command import backup_command
+
+    backup_command(config, to)
+
+
+@app.command()
+def restore(
+    backup: Annotated[Path, typer.Argument(help="What `gridwatch backup` wrote.")],
+    config: ConfigOption = Path("gridwatch.yaml"),
+    without_queue: Annotated[
+        bool,
+        typer.Option("--without-queue", help="Do not ask the queue what was told since; see docs/backup.md."),
+    ] = False,
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(help="An epoch in the stream whose store is gone for good; may be given again."),
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Score this class (or any_vehicle) only; may be given again.")
+) -> None:
+    """Restore a backup into an empty store, and go on above all that the stream shows. gridwatch must not run."""
+    from gridwatch.app.backup_command import restore_command
+
+    restore_command(config, backup, without_queue=without_queue, follow=tuple(follow or ()))
+
+
+@tokens.command("add")
+def tokens_add(
+    name: Annotated[
+        str,
+        typer.Argument(help="Of a seat its staff code, of a program what it is; decisions bear this name."),
+    ],
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="viewer looks; operator also decides; integrator reads case messages and answers them."
+        ),
+    ],
+    config: ConfigOption = Path("gridwatch.yaml"),
+    days: Annotated[float, typer.Option(min=0.001, max=3650, help="For how long it is valid.")] = 365,
+) -> None:
+    """Make a token and print it once. From the first one on, every call needs one."""
+    from gridwatch.app.tokens_command import add_token
+
+    add_token(config, name, role, days)
+
+
+@tokens.command("list")
+def tokens_list(config: ConfigOption = Path("gridwatch.yaml")) -> None:
+    """List the tokens: id, name, role, state, until when, and when each was used last."""
+    from gridwatch.app.tokens_command import list_tokens
+
+    list_tokens(config)
+
+
+@tokens.command("revoke")
+def tokens_revoke(
+    which: Annotated[str, typer.Argument(help="A token's id or name.")],
+    config: ConfigOption = Path("gridwatch.yaml"),
+) -> None:
+    """End a token: who brings it is refused within a second."""
+    from gridwatch.app.tokens_command import revoke_token
+
+    revoke_token(config, which)
+
+
+@letters.command("list")
+def letters_list(
+    config: ConfigOption = Path("gridwatch.yaml"),
+    replayed: Annotated[bool, typer.Option("--replayed", help="Also those that were replayed.")] = False,
+) -> None:
+    """List the messages that were given up: row, message, when, why."""
+    from gridwatch.app.letters_command import list_letters
+
+    list_letters(config, replayed=replayed)
+
+
+@letters.command("replay")
+def letters_replay(
+    row: Annotated[
+        int | None, typer.Argument(help="A row of the list; all that lie there otherwise.")
     ] = None,
-    choose_on: Annotated[
+    config: ConfigOption = Path("gridwatch.yaml"),
+) -> None:
+    """Tell an incident again, as a fresh revision in its turn; the old bytes are never sent."""
+    from gridwatch.app.letters_command import replay_letters
+
+    raise typer.Exit(replay_letters(config, row))
+
+
+@case_queue.command("show")
+def queue_show(config: ConfigOption = Path("gridwatch.yaml")) -> None:
+    """Show the queue's marks beside this journal; exit 1 where they contradict each other."""
+    from gridwatch.app.queue_command import show_queue
+
+    raise typer.Exit(show_queue(config))
+
+
+@case_queue.command("adopt")
+def queue_adopt(
+    send: Annotated[
+        str,
+        typer.Option(
+            help="all: every message of this journal; new: none that is recorded already; ROW: what follows that row."
+        ),
+    ],
+    config: ConfigOption = Path("gridwatch.yaml"),
+    source: Annotated[
         str | None,
-        typer.Option(help="The split on which thresholds are chosen; val otherwise, where there is one."),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="A name of the catalogue; its default otherwise.")
-    ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="Another catalogue than this distribution's.")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, f32, int8 or f16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Folder for the page and its pictures; under out/models otherwise.")
+        typer.Option(help="Whose mark: a source of before a renaming. Left out, the configured one."),
     ] = None,
 ) -> None:
-    """Score a network on labelled pictures: precision, recall, false alarms, counting error."""
-    from gridwatch.app.models_evaluate import EvaluateOptions, evaluate_models
-    from models.backends.choose import Asked
+    """Decide a conflict: the queue's mark becomes this store's own, and sending goes on from the row that you say."""
+    from gridwatch.app.queue_command import adopt_queue
 
-    evaluate_models(
-        EvaluateOptions(
-            dataset,
-            split,
-            choose_on,
-            tuple(size or ()),
-            tuple(only or ()),
-            network,
-            catalogue,
-            Asked(backend, precision, device),
-            json_out,
-            report,
-        )
-    )
+    adopt_queue(config, send, source)
 
 
-@models.command("train")
-def models_train(  # noqa: PLR0913, PLR0917  one option each
-    data: Annotated[Path, typer.Option(help="The folder of pictures (docs/training.md).")],
-    weights: Annotated[Path, typer.Option(help="The folder of weights to start from.")],
-    out: Annotated[Path, typer.Option(help="The run's folder; made if missing.")] = Path("out/training"),
-    recipe: Annotated[
-        str, typer.Option(help="cpu (two cores, under 2.5 hours) or gpu (15 minutes).")
-    ] = "cpu",
-    seeds: Annotated[
-        str, typer.Option(help="One run side by side for each; their mean may be chosen.")
-    ] = "7,8",
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Of each run; the recipe's if not given.")
+@audit.command("verify")
+def audit_verify(
+    config: ConfigOption = Path("gridwatch.yaml"),
+    copy: Annotated[
+        Path | None,
+        typer.Option(
+            help="The case system's copy of the messages: JSON lines with source, id, journalepoch, journalseq, journalhash."
+        ),
     ] = None,
-    counter_iterations: Annotated[
-        int | None, typer.Option(min=0, help="Of the crowd counter; 0 keeps it.")
-    ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Only every n-th picture, for a try.")] = 1,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Take what the stream holds as the copy.")] = False,
 ) -> None:
-    """Train the project's own weights (needs the extra `train`)."""
-    from gridwatch.app.models_train import TrainOptions, train_models
+    """Name the first row that was changed, removed or inserted; against a copy, a chain that was rewritten as a whole."""
+    from gridwatch.app.audit_command import verify_command
 
-    try:
-        chosen = tuple(int(seed) for seed in seeds.split(","))
-    except ValueError as error:
-        raise InputError(f"--seeds: {seeds!r} is not a list of whole numbers, as in 7,8") from error
-    options = TrainOptions(data, weights, out, recipe, chosen, iterations, counter_iterations, every, resume)
-    raise typer.Exit(train_models(options))
+    raise typer.Exit(verify_command(config, copy, queue=queue))
+
+
+@journal.command("export")
+def journal_export(
+    config: ConfigOption = Path("gridwatch.yaml"),
+    after: Annotated[int, typer.Option(min=0, help="Only the rows after this one.")] = 0,
+) -> None:
+    """Print every row as a JSON line: seq, incident_id, revision, and message_id, null where no message is due."""
+    from gridwatch.app.journal_command import export_command
+
+    export_command(config, after)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Cuts an incident's clip out of the camera's ring once its post-roll has passed."""
+"""Cuts an incident's clip out of the camera's ring once its post-roll has passed, from whichever stream the ring holds."""
 
 import threading
 from collections import deque
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from gridwatch.core.redact import redact
 from ingest.errors import IngestError
+from ingest.packets import Packet
 from ingest.remux import remux_mp4
 from ingest.ring import Ring
 
@@ -22,6 +24,7 @@ class _Cut:
     incident_id: str
     ring: Ring
     from_mono_s: float
+    at_mono_s: float
     to_mono_s: float
 
 
@@ -36,32 +39,48 @@ class ClipCutter:
         self, pre_roll_s: float, post_roll_s: float, attach: Callable[[str, bytes | None], None]
     ) -> None:
         self._pre_roll_s, self._post_roll_s, self._attach = pre_roll_s, post_roll_s, attach
-        self._waiting: deque[_Cut] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[_Cut] = deque()
         self._lock = threading.Lock()
 
     def order(self, incident_id: str, ring: Ring, at_mono_s: float) -> None:
-        """Have the time around `at_mono_s` cut for an incident when it has passed."""
-        cut = _Cut(incident_id, ring, at_mono_s - self._pre_roll_s, at_mono_s + self._post_roll_s)
+        """Have the time around `at_mono_s` cut for an incident when it has passed. Past the bound there is no clip."""
+        from_mono_s, to_mono_s = at_mono_s - self._pre_roll_s, at_mono_s + self._post_roll_s
         with self._lock:
-            self._waiting.append(cut)
+            full = len(self._waiting) >= MOST_WAITING
+            if not full:
+                self._waiting.append(_Cut(incident_id, ring, from_mono_s, at_mono_s, to_mono_s))
+        if full:
+            log.warning("clip_not_cut", incident_id=incident_id, reason="too many wait")
+            self._attach(incident_id, None)
 
     def step(self, now_mono_s: float) -> int:
         """Cut what is due; return how many."""
         with self._lock:
             due = [cut for cut in self._waiting if now_mono_s >= cut.to_mono_s]
-            for cut in due:
-                self._waiting.remove(cut)
         for cut in due:
+            with self._lock:  # one by one: where this cut ends in an error, the others still wait
+                self._waiting.remove(cut)
             self._attach(cut.incident_id, _mp4(cut))
         return len(due)
 
 
 def _mp4(cut: _Cut) -> bytes | None:
-    packets = cut.ring.window(cut.from_mono_s, cut.to_mono_s)
-    if not packets:
-        return None
     try:
-        return remux_mp4(packets)
+        packets = _packets(cut)
+        return remux_mp4(packets) if packets else None
     except IngestError as error:
         log.warning("clip_not_cut", incident_id=cut.incident_id, reason=str(error))
-        return None
+    except Exception as error:  # noqa: BLE001  a camera's stream may break the muxer; its incident has no clip, that is all
+        log.error("clip_not_cut", incident_id=cut.incident_id, reason=redact(repr(error)))
+    return None
+
+
+def _packets(cut: _Cut) -> list[Packet]:
+    """Return the packets that show the incident: pictures of two sessions of a camera cannot stand in one clip.
+
+    Where the camera reconnected meanwhile, the session in which it was seen is worth more than the one after it.
+    """
+    packets = cut.ring.window(cut.from_mono_s, cut.to_mono_s)
+    if packets and packets[0].at_mono_s > cut.at_mono_s:
+        return cut.ring.window(cut.from_mono_s, cut.at_mono_s) or packets
+    return packets

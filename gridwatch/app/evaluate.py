@@ -18,7 +18,8 @@ from events.policy import Policy
 from events.reading import AlertReader
 from events.stores.sql import Store
 from gridwatch.app.lockstep import Driven, drive
-from gridwatch.app.pipeline import CameraPipeline, Detect
+from gridwatch.app.people import Detect
+from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.app.scoring import ClipAlert, ClipScore, TrueEvent, score_clip, summarise
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import ManualClock

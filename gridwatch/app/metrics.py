@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from events.relay import Relay, RelayState
 from gridwatch.app.live import Shard
 from gridwatch.core.camera import SightState
 from models.service.asking import Outcome
@@ -85,6 +86,38 @@ class PipelineCollector(Collector):
         }
         for name, (text, value) in named.items():
             yield CounterMetricFamily(name, text, value=value)
+
+
+class QueueCollector(Collector):
+    """How the relay stands with the case queue, and what it did."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def collect(self) -> Iterator[Metric]:
+        """Return every metric now."""
+        state = GaugeMetricFamily("gridwatch_queue_state", "How the relay stands", labels=["state"])
+        for one in RelayState:
+            state.add_metric([one.value], one is self._relay.state)
+        yield state
+        counts, trimmed = self._relay.counts, self._relay.trimmed
+        numbers = {
+            "gridwatch_queue_messages_sent": ("Messages that were appended", counts.appended),
+            "gridwatch_queue_messages_given_up": ("Messages that no queue takes", counts.buried),
+            "gridwatch_queue_entries_trimmed": ("Entries removed from the streams", counts.trimmed),
+            "gridwatch_queue_marks_taken_over": ("Marks of an earlier epoch taken over", counts.taken_over),
+        }
+        for name, (text, value) in numbers.items():
+            yield CounterMetricFamily(name, text, value=value)
+        text = "Messages that were given up and not replayed"
+        yield GaugeMetricFamily("gridwatch_dead_letters", text, value=self._relay.dead_letters())
+        length = self._relay.stream_length
+        if length is not None:
+            text = "Entries of the stream of messages, when it was looked at last"
+            yield GaugeMetricFamily("gridwatch_queue_stream_entries", text, value=length)
+        if trimmed is not None:
+            text = "1 while the stream is longer than queue.max_length because readers have not acknowledged more"
+            yield GaugeMetricFamily("gridwatch_queue_trim_held", text, value=bool(trimmed.held_by))
 
 
 def _inference(service: InferenceService) -> Iterator[Metric]:

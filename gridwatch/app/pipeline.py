@@ -9,12 +9,12 @@ on media time, which drops nothing. Only this module sees ingest, models, detect
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 from detectors.judge import Judge
 from events.alerts import Alert
+from gridwatch.app.people import Detect, boxes_of_persons, tells_persons
 from gridwatch.core.camera import Camera
-from gridwatch.core.detections import Detections, ObjectClass, Part, Unknown
+from gridwatch.core.detections import Detections, Part, Unknown
 from gridwatch.core.finding import Box, Finding, Stage
 from gridwatch.core.frame import Frame
 from gridwatch.core.look import Look
@@ -22,32 +22,9 @@ from ingest.frame import DecodedFrame
 from ingest.intake import CameraIntake
 from ingest.packets import Packet
 from models.service.asking import Answer, ask
-from models.service.device import Device
 
-PERSON_AT_LEAST = (
-    0.25  # a box that may be a person is blurred in what leaves; the crowd detector counts from here too
-)
 TRIES = 4  # for the picture of one claim: at its opening, then as it goes on
 MOST_OWED = 32  # claims of one camera that wait for their picture; zones and kinds bound those that are open
-
-
-class Detect(Protocol):
-    """The network, as the pipeline calls it."""
-
-    def detect(self, frame: Frame, *, parts: frozenset[Part]) -> Detections:
-        """Return what is seen in the picture."""
-        ...
-
-
-@runtime_checkable
-class Telling(Protocol):
-    """A network that says what it tells."""
-
-    @property
-    def classes(self) -> frozenset[ObjectClass]:
-        """The classes of boxes that it tells."""
-        ...
-
 
 Record = Callable[[Finding, Frame | None, tuple[Box, ...]], Alert | None]
 
@@ -117,25 +94,11 @@ class CameraPipeline:
 
     def _persons(self, look: Look, answer: Answer) -> tuple[Box, ...] | None:
         """Return who is to be seen; None if that is unknown."""
-        if isinstance(answer, Unknown) or ObjectClass.PERSON not in _classes_of(self.network):
+        if isinstance(answer, Unknown) or not tells_persons(self.network):
             return None
         if Part.PEOPLE not in self.judging.parts:
             if self._people is None or self._people[0] != look.at_mono_s:
                 asked = ask(self.network, look.frame, frozenset({Part.PEOPLE}))
                 self._people = look.at_mono_s, asked.answer
             answer = self._people[1]
-        return None if isinstance(answer, Unknown) else _boxes_of_persons(answer)
-
-
-def _classes_of(network: Detect) -> frozenset[ObjectClass]:
-    """Return what the network tells; of a device, the one that it holds now. Nothing where nobody says: the safe side."""
-    told = network.network if isinstance(network, Device) else network
-    return told.classes if isinstance(told, Telling) else frozenset()
-
-
-def _boxes_of_persons(seen: Detections) -> tuple[Box, ...]:
-    persons = seen.of(ObjectClass.PERSON, at_least=PERSON_AT_LEAST)
-    return tuple(
-        Box(x0, y0, x1, y1, "person", score)
-        for (x0, y0, x1, y1), score in zip(persons.xyxy.tolist(), persons.confidence.tolist(), strict=True)
-    )
+        return None if isinstance(answer, Unknown) else boxes_of_persons(answer)

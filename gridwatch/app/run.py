@@ -15,6 +15,7 @@ import structlog
 from events.errors import QueueError
 from events.queues.embedded import EmbeddedServer
 from gridwatch.app.settings import EMBEDDED, Settings, load_settings
+from gridwatch.app.storage import files_for_owner
 from gridwatch.app.supervisor import Supervisor, end_with_parent, heartbeat
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
@@ -26,6 +27,7 @@ QUEUE_URL = "GRIDWATCH_QUEUE_URL"  # from the parent to its child; may hold a pa
 
 def run_parent(config: Path) -> int:
     """Check the configuration, start the queue if it is ours, and keep a child running."""
+    files_for_owner()
     settings, _ = load_settings(config)
     with _queue(settings) as (url, keep):
         os.environ[QUEUE_URL] = url

@@ -2,11 +2,13 @@
 """The configuration of one machine: gridwatch.yaml. Cameras stand in a file of their own (`cameras`)."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from api.tls import Tls
 from gridwatch.app.environment import from_environment
 from gridwatch.app.yaml_border import Document, Strict, load_yaml, validate
 from gridwatch.core.zone import Kind
@@ -19,6 +21,15 @@ def _digits(value: str) -> str:
     if len(value) != GB_ID_DIGITS or not value.isdigit():
         raise ValueError("must have 20 digits (GB/T 28181, type 502 for a video analysis system)")
     return value
+
+
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+        raise ValueError("must be a host name without port, such as gridwatch.example.cn")
+    return value
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 def _queue_url(secret: SecretStr) -> SecretStr:
@@ -48,6 +59,8 @@ class QueueSettings(Strict):
     """Stream that incidents are appended to."""
     replies: str = "gridwatch:case-replies"
     """Stream that the case system answers on."""
+    max_length: int | None = Field(default=None, ge=1000)
+    """Entries that each stream keeps at most; what a consumer group has not acknowledged stays all the same (docs/case-queue.md). Nothing is removed where nothing is said."""
     push: dict[Kind, Literal["on_open", "on_confirm"]] = Field(default_factory=dict)
     """When an incident of a kind is pushed; `on_open` (as 待核) where nothing is said."""
 
@@ -56,9 +69,26 @@ class ApiSettings(Strict):
     """The HTTP side."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Only loopback until there is authentication."""
+    """Address to listen on. Any other than loopback only while a token is valid (docs/door.md)."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port; 0 takes a free one."""
+    names: list[HostName] = Field(default=[], max_length=32)
+    """Host names, without port, by which browsers and programs call this server, beside its addresses."""
+    certificate: Path | None = None
+    """PEM file with the certificate, and those that it hangs on, for HTTPS. HTTP where nothing is said."""
+    key: Path | None = None
+    """PEM file with the certificate's key, without a password."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "ApiSettings":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are named together, or neither")
+        return self
+
+    @property
+    def tls(self) -> Tls | None:
+        """What HTTPS is served with."""
+        return None if self.certificate is None or self.key is None else Tls(self.certificate, self.key)
 
 
 class ModelSettings(Strict):
@@ -116,6 +146,24 @@ class IngestSettings(Strict):
     """Hard cap of that memory per camera, MiB."""
 
 
+class KeepDaysSettings(Strict):
+    """For how many days evidence is kept after it was stored, by what was decided; one number stands for all three."""
+
+    confirmed: int = Field(default=90, ge=1, le=36_500)
+    """Days for what an operator confirmed."""
+    pending: int = Field(default=90, ge=1, le=36_500)
+    """Days for what nobody decided about."""
+    dismissed: int = Field(default=30, ge=1, le=36_500)
+    """Days for what an operator dismissed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, given: object) -> object:
+        if isinstance(given, int) and not isinstance(given, bool):
+            return dict.fromkeys(("confirmed", "pending", "dismissed"), given)
+        return given
+
+
 class EvidenceSettings(Strict):
     """Stills and clips."""
 
@@ -125,8 +173,8 @@ class EvidenceSettings(Strict):
     """Seconds of clip before the alert."""
     post_roll_s: float = Field(default=5.0, ge=0, le=60)
     """Seconds of clip after the alert."""
-    keep_days: int = Field(default=90, ge=1)
-    """Until when a message says that its media are kept, days (nothing is deleted by age yet)."""
+    keep_days: KeepDaysSettings = KeepDaysSettings()
+    """When evidence is deleted by age. Not while a case is open; at the cap dismissed evidence goes earlier."""
 
 
 class Settings(Strict):
@@ -166,6 +214,13 @@ def load_settings(file: Path) -> tuple[Settings, Document]:
             "state": here / settings.state,
             "cameras": here / settings.cameras,
             "grids": here / settings.grids if settings.grids else None,
+            "api": settings.api.model_copy(
+                update={
+                    name: here / file
+                    for name, file in (("certificate", settings.api.certificate), ("key", settings.api.key))
+                    if file
+                }
+            ),
             "models": settings.models.model_copy(
                 update={"catalogue": here / settings.models.catalogue if settings.models.catalogue else None}
             ),

@@ -6,33 +6,38 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 
-import redis
 import structlog
 from prometheus_client import CollectorRegistry
 
 from api.application import create_app
-from api.guard import check_bind
+from api.guard import AccessPolicy, address_to_bind, is_local
 from api.server import ApiServer
 from api.services import Services
+from api.signing import Signer
 from detectors.judge import Judge
 from events.errors import StoreError
 from events.evidence import EvidenceStore
 from events.grids import Grids
 from events.incidents import IncidentBook
-from events.policy import Policy
-from events.queues.redis_streams import RedisCaseQueue
+from events.policy import KeepDays, Policy
 from events.reading import AlertReader
 from events.relay import Relay, RelayState
 from events.replies import ReplyReader
+from events.retention import Retention
 from events.stores.sql import Store
+from events.tokens import TokenBook
 from gridwatch.app.cameras import load_cameras
 from gridwatch.app.engine import check_parts, open_network
+from gridwatch.app.leaving import MaskedClips
 from gridwatch.app.live import Shard, ShardSpec
-from gridwatch.app.metrics import PipelineCollector
+from gridwatch.app.metrics import PipelineCollector, QueueCollector
+from gridwatch.app.people import persons_in
 from gridwatch.app.pipeline import CameraPipeline
-from gridwatch.app.settings import IngestSettings, ModelSettings, Settings
+from gridwatch.app.settings import ApiSettings, IngestSettings, ModelSettings, Settings
+from gridwatch.app.storage import case_queue, store_url
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import Clock, SystemClock
 from gridwatch.core.detections import Part
@@ -62,6 +67,8 @@ class Running:
     shard: Shard
     relay: Relay
     replies: ReplyReader
+    retention: Retention
+    leaving: MaskedClips
     server: ApiServer
     network: Network
     stop: threading.Event = field(default_factory=threading.Event)
@@ -70,7 +77,13 @@ class Running:
     def start(self) -> None:
         """Begin to serve, then to watch."""
         self.server.start()
-        for name, run in (("relay", self.relay.run), ("replies", self.replies.run)):
+        workers = {
+            "relay": self.relay.run,
+            "replies": self.replies.run,
+            "retention": self.retention.run,
+            "leaving": self.leaving.run,
+        }
+        for name, run in workers.items():
             thread = threading.Thread(target=run, args=(self.stop,), name=name, daemon=True)
             thread.start()
             self.threads.append(thread)
@@ -94,29 +107,32 @@ def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda:
         beat: called every second while the pipeline lives.
 
     Raises:
-        InputError: cameras, grids or weights are wrong, or the API would be open to other machines.
+        InputError: cameras, grids or weights are wrong, or the API would be open to other machines without a token.
     """
-    check_bind(settings.api.host)
     clock = SystemClock()
+    settings.state.mkdir(parents=True, exist_ok=True)
+    store = Store.open(store_url(settings))
+    tokens = TokenBook(store, clock)
+    _check_door(settings.api, tokens, clock)
     cameras = load_cameras(settings.cameras)
     grids = Grids.load(settings.grids) if settings.grids else Grids.none()
     network = open_network(settings.models, settings.state)
     check_parts(network, cameras)
-    settings.state.mkdir(parents=True, exist_ok=True)
-    store = Store.open(store_url(settings))
     evidence = EvidenceStore(settings.state / "evidence", max_bytes=int(settings.evidence.max_gib * GIB))
     places = {camera.camera_id: camera for camera in cameras}
     policy = _policy(settings, network)
     book = IncidentBook(store, clock, places=places, grids=grids, evidence=evidence, policy=policy)
     book.resume()
     reader = AlertReader(store)
-    queue = _queue(settings, queue_url)
-    relay = Relay(reader, queue, clock)
+    queue = case_queue(settings, queue_url)
+    relay = Relay(reader, queue, clock, keep=settings.queue.max_length)
     service = _service(settings, network, cameras, clock)
     service.device.make_ready()
+    leaving = MaskedClips(reader, evidence, book, partial(persons_in, service.device))
     shard = _shard(settings, cameras, service, book, clock, beat)
     registry = CollectorRegistry()
     registry.register(PipelineCollector(shard, relay.backlog))
+    registry.register(QueueCollector(relay))
     services = Services(
         alerts=reader,
         book=book,
@@ -124,20 +140,31 @@ def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda:
         live=shard,
         grids=grids,
         clock=clock,
+        tokens=tokens,
+        signer=Signer.load(settings.state),
         registry=registry,
         ready=lambda: _unready(shard, reader, relay),
         backlog=relay.backlog,
         run_mode=settings.run_mode,
+        leaving=leaving,
     )
-    server = ApiServer(create_app(services), settings.api.host, settings.api.port)
-    return Running(store, shard, relay, ReplyReader(book, queue), server, network)
+    server = _server(services, settings.api)
+    retention = Retention(store, evidence, policy.keep_days, clock)
+    return Running(store, shard, relay, ReplyReader(book, queue), retention, leaving, server, network)
 
 
-def store_url(settings: Settings) -> str:
-    """Return the SQLAlchemy URL: the configured one, or SQLite in the state folder."""
-    if settings.store is None:
-        return f"sqlite:///{settings.state / 'gridwatch.db'}"
-    return settings.store.get_secret_value()
+def _check_door(api: ApiSettings, tokens: TokenBook, clock: Clock) -> None:
+    """Refuse to be reached from other machines without a token, before anything else takes its time."""
+    if is_local(api.host):
+        return
+    address_to_bind(api.host, tokens.all(), clock.now())
+    if api.tls is None:
+        log.warning("door_without_tls", host=api.host, means="tokens and pictures travel unencrypted")
+
+
+def _server(services: Services, api: ApiSettings) -> ApiServer:
+    policy = AccessPolicy(hosts=tuple(api.names))
+    return ApiServer(create_app(services, policy=policy), api.host, api.port, api.tls)
 
 
 def _policy(settings: Settings, network: Network) -> Policy:
@@ -145,15 +172,10 @@ def _policy(settings: Settings, network: Network) -> Policy:
         source_id=settings.source_id,
         run_mode=settings.run_mode,
         push=dict(settings.queue.push),
-        keep_days=settings.evidence.keep_days,
+        keep_days=KeepDays(**settings.evidence.keep_days.model_dump()),
         version=version("gridwatch"),
         model_sha256=network.sha256,
     )
-
-
-def _queue(settings: Settings, url: str) -> RedisCaseQueue:
-    client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
-    return RedisCaseQueue(client, stream=settings.queue.stream, replies=settings.queue.replies)
 
 
 def _shard(

@@ -2,6 +2,7 @@
 """What the API needs of the running pipeline, and nothing more; wiring passes the real things in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from gridwatch.core.camera import CameraStatus
@@ -16,4 +17,31 @@ class LiveView(Protocol):
 
     def picture(self, camera_id: str) -> bytes | None:
         """Return the last decoded picture of a camera as JPEG (at most 640 wide); None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingClip:
+    """Where the clip of an incident that may leave stands.
+
+    Attributes:
+        state: ready; pending (in work, or waits for others); busy (too many wait, it was not taken on); failed; none.
+        sha256: of the file, once it is ready.
+        reason: why it is not, in one phrase; empty where there is nothing to say.
+    """
+
+    state: str
+    sha256: str | None
+    reason: str
+
+
+class LeavingClips(Protocol):
+    """Makes clips that may leave (persons blurred), on request."""
+
+    def ask(self, incident_id: str, *, by: str) -> LeavingClip:
+        """Have it made, unless it is there or in work already; returns at once."""
+        ...
+
+    def state(self, incident_id: str) -> LeavingClip:
+        """Return where it stands."""
         ...

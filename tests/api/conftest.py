@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A small city for the API: a real store, book and evidence folder; only the cameras' sight is scripted."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,17 +16,23 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from api.access import Access, Caller, Right
 from api.application import create_app
 from api.guard import AccessPolicy
+from api.metrics import ApiMetrics
+from api.operations import Operations
 from api.server import ApiServer
 from api.services import Services
+from api.signing import Signer
 from events.alerts import Alert
 from events.evidence import EvidenceStore
 from events.grids import Grids
 from events.incidents import IncidentBook, Policy
 from events.messages import CaseReply
 from events.reading import AlertReader
+from events.roles import Role
 from events.stores.sql import Store
+from events.tokens import TokenBook
 from gridwatch.core.camera import Camera, CameraStatus, Location, SightState
 from gridwatch.core.clock import ManualClock
 from gridwatch.core.finding import Box, Finding, Stage
@@ -107,6 +114,7 @@ class World:
             policy=self.policy,
         )
         self.alerts = AlertReader(self.store)
+        self.tokens = TokenBook(self.store, self.clock)
         self.sight = ScriptedSight()
         self.reasons: list[str] = []
         self.registry = CollectorRegistry()
@@ -121,11 +129,24 @@ class World:
             live=self.sight,
             grids=self.grids,
             clock=self.clock,
+            tokens=self.tokens,
+            signer=Signer(bytes(32)),
             registry=self.registry,
             ready=lambda: self.reasons,
             backlog=lambda: (3, 12.5),
             run_mode="exercise",
         )
+
+    def operations(self, metrics: ApiMetrics | None = None) -> Operations:
+        """Return what a page calls, for somebody at this machine before there are tokens."""
+        services = self.services()
+        access = Access(services.tokens, services.signer, services.clock)
+        somebody = Caller("console", frozenset(Right))
+        return Operations(services, metrics or ApiMetrics(self.registry), access, somebody)
+
+    def token(self, role: Role, name: str = "op-07", days: float = 30) -> str:
+        """Make a token."""
+        return self.tokens.add(name, role, timedelta(days=days))[1]
 
     def open(
         self, kind: Kind = Kind.FIRE, camera_id: str = MARKET, *, still: bool = True, boxes: int = 1
@@ -160,6 +181,22 @@ class World:
         self.book.record(
             replace(last, stage=Stage.ENDED, at=self.clock.now(), at_mono_s=self.clock.mono_s()), None
         )
+
+    def reply(
+        self, alert: Alert, word: str = "accepted", revision: int = 1, **data: object
+    ) -> dict[str, str]:
+        """Return an entry of the reply stream."""
+        body = {"incident_id": alert.id, "case_id": "AJ-1", "case_revision": revision} | data
+        return {
+            "specversion": "1.0",
+            "id": f"r{revision}",
+            "source": "urn:case-desk:test",
+            "type": f"cn.gridwatch.case.{word}.v1",
+            "subject": alert.id,
+            "time": "2026-11-26T10:00:00.000+08:00",
+            "datacontenttype": "application/json",
+            "data": json.dumps(body, ensure_ascii=False),
+        }
 
     def answer(self, alert: Alert, state: str, case_revision: int) -> None:
         """Let a case system answer."""

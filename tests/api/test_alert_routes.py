@@ -35,6 +35,7 @@ FIELDS = {
     "clip",
     "decided",
     "due",
+    "handling",
 }
 CLIP = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 8
 

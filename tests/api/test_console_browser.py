@@ -17,6 +17,7 @@ from api.console.snapshot import SnapshotReader
 from api.server import ApiServer
 from events.alerts import Decision
 from events.errors import StoreError
+from events.roles import Role
 from gridwatch.core.camera import SightState
 from gridwatch.core.zone import Kind
 
@@ -32,6 +33,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_LONG_MS = 45_000  # a page is loaded anew; the machine may be busy
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -284,6 +286,60 @@ def test_a_page_that_hears_nothing_any_more_says_so(browser, console, world) -> 
     page.clock.run_for(20_000)
     expect(page.locator(".gw-stale").first).to_be_visible()
     context.close()
+
+
+def signed_in(browser: Browser, console: ApiServer, token: str) -> Page:
+    page = browser.new_context(viewport={"width": 1280, "height": 800}, locale="zh-CN").new_page()
+    page.set_default_timeout(_LONG_MS)
+    page.goto(console.url)
+    page.locator("#token").fill(token)
+    page.keyboard.press("Enter")
+    expect(page.locator(".gw-head .gw-sight")).to_be_visible(timeout=_LONG_MS)
+    connected(page)
+    return page
+
+
+def test_a_seat_signs_in_decides_and_is_led_out_when_its_token_ends(browser, console, world) -> None:
+    """A token typed once opens the console; its name is shown and recorded; revoked, the open page leaves by itself."""
+    alert, secret = world.open(Kind.FIRE), world.token(Role.OPERATOR, "op-07")
+    world.clock.advance(1)
+    page = signed_in(browser, console, secret)
+    expect(page.locator(".gw-who")).to_contain_text("op-07", timeout=_LONG_MS)
+    page.wait_for_function("() => document.querySelector('.gw-picture img')?.naturalWidth === 640")
+    page.keyboard.press("c")
+    expect(row(page, alert.id)).to_contain_text("已确认", timeout=_LONG_MS)
+    assert world.alerts.get(alert.id).decided.by == "op-07"
+    world.tokens.revoke("op-07")
+    world.clock.advance(1)
+    expect(page.locator("#token")).to_be_visible(timeout=_LONG_MS)
+    page.context.close()
+
+
+def test_a_seat_signs_out(browser, console, world) -> None:
+    """The way out leads to the form, and going back shows nothing."""
+    secret = world.token(Role.OPERATOR, "op-07")
+    world.clock.advance(1)
+    page = signed_in(browser, console, secret)
+    page.locator(".gw-who button").click()
+    expect(page.locator("#token")).to_be_visible(timeout=_LONG_MS)
+    page.goto(console.url)
+    expect(page.locator("#token")).to_be_visible(timeout=_LONG_MS)
+    page.context.close()
+
+
+def test_a_viewer_looks_and_cannot_decide(browser, console, world) -> None:
+    """Neither buttons nor keys decide; the page says why."""
+    alert, secret = world.open(Kind.FIRE), world.token(Role.VIEWER, "wall-1")
+    world.clock.advance(1)
+    page = signed_in(browser, console, secret)
+    expect(page.locator(".gw-who")).to_contain_text("只读", timeout=_LONG_MS)
+    expect(page.locator(".gw-do-confirm")).to_be_hidden(timeout=_LONG_MS)
+    expect(page.locator(".gw-keys")).not_to_contain_text("确认")
+    for key in ("c", "d"):
+        page.keyboard.press(key)
+        expect(page.locator(".q-notification").last).to_contain_text("只能查看", timeout=_LONG_MS)
+    assert world.alerts.get(alert.id).decision is Decision.PENDING
+    page.context.close()
 
 
 def test_a_crowd_of_boxes_is_drawn_without_labels(page, world) -> None:

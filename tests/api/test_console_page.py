@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The console's page as HTTP sees it: what it loads, its headers, its websocket's door, and its language."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from api.application import create_app
 from api.console.page import ConsolePage
 from api.console.texts import Language, Words
+from api.errors import TooManyListeners
 from api.feed import JournalFeed
 from api.metrics import ApiMetrics
-from api.operations import Operations
 from api.server import ApiServer
 from events.errors import DecisionConflict, StoreError, UnknownIncident, UnknownRevision
 from gridwatch.core.zone import Kind
@@ -118,7 +120,7 @@ def test_a_page_that_never_connects_leaves_no_listener(http, console) -> None:
 def test_a_decision_that_was_refused_says_why(world) -> None:
     """Each refusal has its own words; what is not the store's fault is not blamed on it."""
     words, services, metrics = Words(Language.ZH), world.services(), ApiMetrics(world.registry)
-    page = ConsolePage(Operations(services, metrics), JournalFeed(world.alerts, metrics), services, words)
+    page = ConsolePage(world.operations(metrics), JournalFeed(world.alerts, metrics), services, words)
     refusals = [
         page._refusal(error)
         for error in (
@@ -132,3 +134,34 @@ def test_a_decision_that_was_refused_says_why(world) -> None:
     assert refusals[:3] == [words(key) for key in keys]
     assert "op-09" in refusals[3]
     assert "已排除" in refusals[3]
+
+
+def test_a_page_without_a_place_to_listen_asks_by_itself_and_says_so(world, monkeypatch) -> None:
+    """Where no more listeners are taken the lists are read again all the same; with a place the page is live again."""
+    steps: list[str] = []
+
+    class Shown:
+        content = ""
+
+        def set_content(self, content: str) -> None:
+            self.content = content
+
+    class Full:
+        def listen(self):
+            raise TooManyListeners("full")
+
+    async def refresh() -> None:
+        steps.append(page._not_live.content)
+
+    async def sleep(_seconds: float) -> None:
+        steps.append("slept")
+
+    words, metrics = Words(Language.EN), ApiMetrics(CollectorRegistry())
+    page = ConsolePage(world.operations(metrics), Full(), world.services(), words)
+    page._not_live = Shown()
+    monkeypatch.setattr(page, "refresh", refresh)
+    monkeypatch.setattr("api.console.page.asyncio.sleep", sleep)
+    asyncio.run(page._follow())
+    assert len(steps) == 2
+    assert "not live" in steps[0]
+    assert steps[1] == "slept"

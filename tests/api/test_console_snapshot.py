@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from api.console.snapshot import SnapshotReader
-from api.metrics import ApiMetrics
-from api.operations import Operations
 from events.alerts import Alert, Decision
 from events.errors import StoreError
 from gridwatch.core.zone import Kind
@@ -16,7 +14,7 @@ from gridwatch.core.zone import Kind
 @pytest.fixture
 def reader(world) -> SnapshotReader:
     services = world.services()
-    return SnapshotReader(Operations(services, ApiMetrics(world.registry)), services)
+    return SnapshotReader(world.operations(), services)
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from api.console.detail import Asking
 from api.console.overview import Listing, Sight
 from api.console.snapshot import SnapshotReader
 from api.console.texts import TEXTS, Language, Words, choose_language
-from api.metrics import ApiMetrics
-from api.operations import Operations
 from events.alerts import Activity, CaseState, Decision, DismissReason, Lane
 from events.errors import StoreError
 from gridwatch.core.camera import SightState
@@ -101,7 +99,7 @@ def test_the_language_is_the_one_asked_for(asked, remembered, accepted, chosen) 
 @pytest.fixture
 def reader(world) -> SnapshotReader:
     services = world.services()
-    return SnapshotReader(Operations(services, ApiMetrics(world.registry)), services)
+    return SnapshotReader(world.operations(), services)
 
 
 def test_pending_alerts_come_first(world, reader) -> None:
@@ -261,9 +259,7 @@ def test_what_an_operator_typed_cannot_become_markup(world) -> None:
         case_id=evil,
     )
     now = world.clock.now()
-    coverage = SnapshotReader(
-        Operations(world.services(), ApiMetrics(world.registry)), world.services()
-    ).sight()
+    coverage = SnapshotReader(world.operations(), world.services()).sight()
     listing = Listing(pending=(alert,), decided=(), more=False, more_pending=False)
     pages = [
         overview.list_html(listing, evil, coverage, ZH),

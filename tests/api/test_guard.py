@@ -3,22 +3,27 @@
 
 import contextlib
 import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from api.application import create_app
-from api.guard import check_bind
+from api.guard import address_to_bind
 from api.server import ApiServer
+from events.roles import Role
+from events.tokens import Token
 from gridwatch.core.errors import InputError
 
 SEEN = {"If-Match": '"1"'}
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "[::1]", "localhost"])
 def test_loopback_may_be_bound(host: str) -> None:
     """Loopback addresses are allowed."""
-    check_bind(host)
+    assert address_to_bind(host, [], NOW) == host
 
 
 @pytest.mark.parametrize(
@@ -26,8 +31,18 @@ def test_loopback_may_be_bound(host: str) -> None:
 )
 def test_any_other_address_is_refused(host: str) -> None:
     """Without authentication the API listens on this machine only, and says why."""
-    with pytest.raises(InputError, match="no authentication"):
-        check_bind(host)
+    with pytest.raises(InputError, match="there is no token"):
+        address_to_bind(host, [], NOW)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org"])
+def test_other_addresses_are_for_valid_tokens_and_loopback_for_ended_ones(host: str) -> None:
+    """Whose last token ran out overnight goes on watching, on this machine alone."""
+    valid = Token(token_id="a", name="op", role=Role.VIEWER, made_at=NOW, expires_at=NOW + timedelta(days=1))
+    ended = replace(valid, expires_at=NOW)
+    assert address_to_bind(host, [ended, valid], NOW) == host
+    assert address_to_bind(host, [ended], NOW) == "127.0.0.1"
+    assert address_to_bind("::1", [ended], NOW) == "::1"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:9", "desk.example"])
@@ -47,7 +62,8 @@ def test_foreign_hosts_are_refused(client, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost.evil.example"]
+    "origin",
+    ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost.evil.example", "http://["],
 )
 def test_a_foreign_page_cannot_decide_or_read(client, world, origin: str) -> None:
     """A page of another origin gets 403 for writes and reads, and nothing is decided."""
@@ -93,6 +109,9 @@ def test_large_and_endless_writes_are_refused(client, world) -> None:
     headers = {**SEEN, "Content-Type": "application/json"}
     assert client.post(path, content=large, headers=headers).status_code == 413
     assert client.post(path, content=_without_length(), headers=headers).status_code == 411
+    both = {**headers, "Transfer-Encoding": "chunked", "Content-Length": "2"}
+    for where in (path, "/login", "/_nicegui_ws/socket.io/"):
+        assert client.post(where, content=b"{}", headers=both).status_code == 411
     assert client.post(path, json={"note": "x" * 501}, headers=SEEN).status_code == 422
 
 
@@ -126,7 +145,7 @@ def test_a_taken_port_is_one_clear_sentence(world) -> None:
 
 def test_a_server_refuses_to_listen_for_others(world) -> None:
     """The bind rule holds at the socket, whatever wiring asks for."""
-    with pytest.raises(InputError, match="no authentication"):
+    with pytest.raises(InputError, match="there is no token"):
         ApiServer(create_app(world.services(), console=False), "0.0.0.0", 0).start()
 
 

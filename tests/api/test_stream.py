@@ -19,6 +19,7 @@ from api.metrics import ApiMetrics
 from api.routes import stream as stream_module
 from events.alerts import AlertFilter, Decision
 from events.errors import StoreError
+from events.roles import Role
 from gridwatch.core.zone import Kind
 
 
@@ -287,3 +288,18 @@ def test_a_closed_feed_lets_go(feed) -> None:
             feed.listen()
 
     asyncio.run(run())
+
+
+def test_a_stream_ends_with_its_token(server, world) -> None:
+    """Once the token was revoked the next change is not told any more, and the stream ends."""
+    secret = world.token(Role.VIEWER)
+    world.clock.advance(1)
+    with reading(server, Authorization=f"Bearer {secret}") as stream:
+        assert stream.next()[0] == "ready"
+        world.open(Kind.FIRE, still=False)
+        assert stream.next()[0] == "change"
+        world.tokens.revoke("op-07")
+        world.clock.advance(1)
+        world.open(Kind.SMOKE, still=False)
+        with pytest.raises(EOFError):
+            stream.next()

@@ -18,7 +18,14 @@ OPERATIONS = {
     "get_still",
     "get_clip",
     "get_evidence",
+    "get_evidence_clip",
+    "get_masked_clip",
+    "get_still_with_boxes",
+    "ask_masked_clip",
     "stream_alerts",
+    "list_case_messages",
+    "take_case_replies",
+    "make_evidence_link",
     "list_cameras",
     "get_picture",
     "list_grids",
@@ -122,6 +129,19 @@ def test_operation_ids_are_stable(client) -> None:
     """Clients are generated from these names; they do not change by accident."""
     paths = client.get("/openapi.json").json()["paths"]
     assert {operation["operationId"] for path in paths.values() for operation in path.values()} == OPERATIONS
+
+
+def test_the_description_says_what_to_send(client) -> None:
+    """Every operation that needs a token names it, so that generated clients bring it."""
+    document = client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    without = {
+        operation["operationId"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "security" not in operation
+    }
+    assert without == {"get_health", "get_ready"}
 
 
 def test_the_description_needs_nothing_from_outside(client) -> None:

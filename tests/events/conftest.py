@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What the tests of this room share: a real Valkey, stores on disk, a book with a clock that stands still."""
+"""What the tests of this room share: a real Valkey, stores on both databases, a book with a clock that stands still.
+
+Whatever asks for a room or for `databases` runs twice, on SQLite and on PostgreSQL.
+"""
 
 import shutil
 from dataclasses import dataclass, field, replace
@@ -25,6 +28,7 @@ from gridwatch.core.clock import ManualClock
 from gridwatch.core.finding import Box, Finding, Stage
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind
+from tests.servers import PROGRAMS, program_of
 
 START = datetime(2026, 11, 26, 1, 0, tzinfo=UTC)
 SOURCE_ID = "51011700005020000001"
@@ -45,24 +49,68 @@ class Picture:
         return np.random.default_rng(self._seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
+class SqliteFiles:
+    """Databases in files; `empty` is a store in which nothing was recorded yet, copied to save the migrations."""
+
+    kind = "sqlite"
+
+    def __init__(self, empty):
+        self._empty = empty
+
+    def make(self, folder):
+        """Return the URL of a store in which nothing was recorded yet."""
+        shutil.copy(self._empty, folder / "gridwatch.db")
+        return f"sqlite:///{folder / 'gridwatch.db'}"
+
+    def bare(self, folder):
+        """Return the URL of a database without a table."""
+        return f"sqlite:///{folder / 'bare.db'}"
+
+    def close(self):
+        """Nothing is held."""
+
+
+class PostgresDatabases:
+    """Databases on the session's server, dropped at the end of the test."""
+
+    kind = "postgresql"
+
+    def __init__(self, server, empty):
+        self._server, self._empty, self._made = server, empty, []
+
+    def make(self, _folder):
+        """Return the URL of a store in which nothing was recorded yet."""
+        return self._new(self._empty)
+
+    def bare(self, _folder):
+        """Return the URL of a database without a table."""
+        return self._new("template1")
+
+    def _new(self, like):
+        self._made.append(self._server.new_database(like))
+        return self._made[-1]
+
+    def close(self):
+        for url in self._made:
+            self._server.drop(url)
+
+
 @dataclass
 class Room:
     """A store with everything that writes to it and reads from it; `again()` is the same folder after a restart."""
 
     folder: Path
     clock: ManualClock
-    empty: Path  # a store in which nothing was recorded yet, copied to save the migrations
+    databases: SqliteFiles | PostgresDatabases
     policy: Policy = field(default_factory=lambda: Policy(source_id=SOURCE_ID))
     with_evidence: bool = False
 
     def __post_init__(self):
+        self.url = self.databases.make(self.folder)
         self.open()
 
     def open(self):
-        database = self.folder / "gridwatch.db"
-        if not database.exists():
-            shutil.copy(self.empty, database)
-        self.store = Store.open(f"sqlite:///{self.folder / 'gridwatch.db'}")
+        self.store = Store.open(self.url)
         self.evidence = EvidenceStore(self.folder / "evidence") if self.with_evidence else None
         self.places = {
             BRIDGE: Camera(
@@ -142,11 +190,37 @@ def reply_fields(kind, incident_id, data, source="urn:case-desk:test"):
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
+def empty_file(tmp_path_factory):
     """The file of a store in which nothing was recorded yet."""
     file = tmp_path_factory.mktemp("empty") / "gridwatch.db"
     Store.open(f"sqlite:///{file}").close()
     return file
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgresql):
+    """The name of a database on the session's server that is a store in which nothing was recorded yet."""
+    url = postgresql.new_database()
+    Store.open(url).close()
+    return postgresql.name_of(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def databases(request):
+    """Where stores are made, on both databases in turn. Parametrize it indirectly for a test of one of them."""
+    if request.param == "sqlite":
+        made = SqliteFiles(request.getfixturevalue("empty_file"))
+    else:
+        server = request.getfixturevalue("postgresql")
+        made = PostgresDatabases(server, request.getfixturevalue("empty_database"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def empty_store(databases):
+    """The same, as rooms that a test makes itself ask for it."""
+    return databases
 
 
 @pytest.fixture
@@ -160,6 +234,8 @@ def kit():
         Picture=Picture,
         Room=Room,
         reply_fields=reply_fields,
+        MemoryDesk=MemoryDesk,
+        RedisDesk=RedisDesk,
         replace=replace,
     )
 
@@ -170,17 +246,17 @@ def clock():
 
 
 @pytest.fixture
-def room(tmp_path, clock, empty_store):
+def room(tmp_path, clock, databases):
     """A room without evidence."""
-    made = Room(tmp_path, clock, empty_store)
+    made = Room(tmp_path, clock, databases)
     yield made
     made.store.close()
 
 
 @pytest.fixture
-def evidence_room(tmp_path, clock, empty_store):
+def evidence_room(tmp_path, clock, databases):
     """A room that keeps stills and clips."""
-    made = Room(tmp_path, clock, empty_store, with_evidence=True)
+    made = Room(tmp_path, clock, databases, with_evidence=True)
     yield made
     made.store.close()
 
@@ -293,7 +369,29 @@ class RedisDesk:
         self.client.hdel("gridwatch:cases:marks", source)
 
     def set_mark(self, source, mark):
-        self.client.hset("gridwatch:cases:marks", source, str(mark))
+        self.client.hset("gridwatch:cases:marks", source, mark.stored)
 
     def second_reader(self):
         return RedisCaseQueue(self.client)
+
+
+@pytest.fixture(scope="session", params=["memory", *PROGRAMS])
+def each_server(request, tmp_path_factory):
+    """The URL of a server of each kind; None for the twin."""
+    if request.param == "memory":
+        yield None
+        return
+    server = EmbeddedServer(fsync="everysec", program=program_of(request.param))
+    yield server.start(tmp_path_factory.mktemp("server"))
+    server.stop()
+
+
+@pytest.fixture
+def each_desk(each_server):
+    """A queue on that server, emptied first, and the hands of the case system on it."""
+    if each_server is None:
+        yield MemoryDesk()
+        return
+    with redis.Redis.from_url(each_server) as client:
+        client.flushall()
+        yield RedisDesk(client)

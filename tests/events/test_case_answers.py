@@ -160,9 +160,23 @@ def test_a_receipt_comes_at_any_time_and_moves_only_from_none(room):
     assert (
         room.book.answer(CaseReply.parse(again)) == "recorded"
     )  # the same case revision: it tells of a message
-    assert say(room, alert, "reported", 4, outcome="conflict") == "illegal"
+    assert say(room, alert, "reported", 4, outcome="conflict") == "recorded"
     now = room.reader.get(alert.id)
     assert (now.case, now.revision) == ("accepted", revision)
+
+
+@pytest.mark.parametrize("outcome", ["stored", "conflict"])
+def test_a_receipt_does_not_take_a_steps_number_away(room, outcome):
+    """A receipt with the number of a step comes before it: the step is taken, and a second step of that number collides."""
+    alert = room.opened()
+    say(room, alert, "accepted", 1)
+    assert say(room, alert, "reported", 2, outcome=outcome) == "recorded"
+    assert say(room, alert, "dispatched", 2) == "recorded"
+    assert say(room, alert, "reported", 2, outcome=outcome) == "duplicate"
+    assert state(room, alert) == "dispatched"
+    other = room.reply(alert.id, "closed", 2) | {"id": "other"}
+    assert room.book.answer(CaseReply.parse(other)) == "illegal"
+    assert state(room, alert) == "dispatched"
 
 
 def test_a_second_case_for_one_incident_is_refused_while_the_first_is_open(room):

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Stills and clips: named by their bytes, masked where they may leave, refused rather than costing a record."""
 
+import errno
 import hashlib
+import os
+import stat
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -76,6 +80,30 @@ def test_a_person_label_in_the_evidence_is_blurred_too(kit, tmp_path):
     clean = cv2.imread(str(store.path(still.sha256, CLEAN)))
     inner = Box(0.52, 0.3, 0.58, 0.7, "", 0)
     assert detail(masked, inner) < detail(clean, inner) / 5
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        Box(0.98, 0.2, 1.0, 0.9, "person", 0.5),  # cut off by the edge: a stripe of 13 pixels is left
+        Box(0.2, 0.97, 0.8, 1.0, "person", 0.5),  # lies, or only the head is in the picture
+        Box(0.1, 0.1, 0.9, 0.95, "person", 0.5),  # fills the picture
+        Box(0.4, 0.4, 0.45, 0.6, "person", 0.5),
+    ],
+)
+def test_whatever_its_shape_a_box_hides_who_is_in_it(person):
+    """A person's outline has at most so many colours across and down, however little of it is to be seen."""
+    rows, columns = np.mgrid[0:360, 0:640]
+    picture = ((rows // 4 + columns // 4) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    inside = (
+        slice(round(person.y0 * 360), round(person.y1 * 360)),
+        slice(round(person.x0 * 640), round(person.x1 * 640)),
+    )
+    shown = mask(picture, [person], [])
+    assert np.ptp(picture[inside].astype(int)) == 255
+    assert np.abs(np.diff(shown[inside].astype(int), axis=0)).mean() < 16
+    assert np.abs(np.diff(shown[inside].astype(int), axis=1)).mean() < 16
+    assert np.array_equal(shown[:, 0], picture[:, 0])
 
 
 def test_a_crowd_is_veiled_as_a_whole(evidence_room, kit):
@@ -251,3 +279,38 @@ def test_a_first_picture_is_a_revision_of_its_own(evidence_room, kit):
     room.clock.advance(2)
     assert room.book.record(room.finding(Stage.UPDATED, "f1"), kit.Picture()) is None
     assert room.reader.get(alert.id).revision == 2
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Content, then name, then the folder: a power cut leaves a whole file, or none that anybody finds."""
+    steps, fsync, replace = [], os.fsync, Path.replace
+
+    def noted_fsync(number):
+        steps.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "content")
+        fsync(number)
+
+    def noted_replace(self, target):
+        steps.append("name")
+        return replace(self, target)
+
+    monkeypatch.setattr(evidence_module.os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    EvidenceStore(tmp_path).put_clip(b"mp4")
+    assert steps == ["content", "name", "folder"]
+
+
+def test_a_disk_that_runs_full_while_writing_costs_the_picture_alone(evidence_room, kit, monkeypatch):
+    """Nothing half written stays, the incident is recorded without a still, and what follows is stored again."""
+    room = evidence_room
+
+    def full(_number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evidence_module.os, "fsync", full)
+        room.book.record(room.finding(), kit.Picture())
+    (alert,) = room.reader.list(AlertFilter(), None, 9).items
+    assert (alert.still, room.book.refused_evidence, files(room.folder / "evidence")) == (None, 1, [])
+    room.clock.advance(61)
+    room.book.record(room.finding(Stage.UPDATED, looks_taken=9), kit.Picture())
+    assert room.reader.get(alert.id).still is not None

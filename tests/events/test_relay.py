@@ -68,7 +68,7 @@ class Lossy:
 
     def __init__(self, queue, seed):
         self._queue, self._random = queue, random.Random(seed)
-        self.fates, self.asked = [], 0
+        self.fates, self.asked, self.appends = [], 0, 0
 
     def __getattr__(self, name):
         return getattr(self._queue, name)
@@ -77,11 +77,13 @@ class Lossy:
         self.asked += 1
         return self._queue.mark(source)
 
-    def append(self, message, expected):
+    def append_many(self, messages, expected):
+        self.appends += 1
         fate = self.fates.pop(0) if self.fates else self._random.random()
         if fate < 0.3:
             raise QueueError("lost before")
-        result = self._queue.append(message, expected)
+        done = messages if fate > 0.5 else messages[: len(messages) // 2 + 1]  # or it died in the middle
+        result = self._queue.append_many(done, expected)
         if fate < 0.6:
             raise QueueError("lost after")
         return result
@@ -163,17 +165,17 @@ def test_after_trouble_the_mark_is_asked_at_once(room, desk):
     fill(room, 2)
     lossy = Lossy(desk.queue, 0)
     relay = relay_of(room, lossy)
-    lossy.fates = [1.0] * 4
+    lossy.fates = [1.0]
     relay.step()
     room.opened("during")
     lossy.fates = [0.1]
     with pytest.raises(QueueError):
         relay.step()
     desk.lose_tail(2)
-    lossy.fates = [1.0] * 3
+    lossy.fates = [1.0]
     assert relay.step() == 3
     assert desk.own() == wanted(room)
-    assert lossy.asked == 2
+    assert (lossy.asked, lossy.appends) == (2, 3)
 
 
 def test_a_lost_mark_is_read_from_the_stream(room, desk):
@@ -262,7 +264,7 @@ def test_the_backlog_survives_a_store_that_is_away(room, monkeypatch):
     def away(_seq):
         raise StoreError("away")
 
-    monkeypatch.setattr(room.reader, "waiting_after", away)
+    monkeypatch.setattr(relay._outbox, "waiting_after", away)
     room.clock.advance(5)
     assert relay.backlog() == (1, 5.0)
 

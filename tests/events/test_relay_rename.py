@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The relay after its source was renamed in the configuration: two marks, one journal, nothing lost or held up."""
 
+from sqlalchemy import update
+
 from events import relay as relay_module
 from events.messages import CaseReply
+from events.outbox import Outbox
 from events.relay import Relay
+from events.stores.schema import JOURNAL
 from gridwatch.core.finding import Stage
 
 
@@ -39,10 +43,10 @@ class Counted:
     def __getattr__(self, name):
         return getattr(self._queue, name)
 
-    def append(self, message, expected):
+    def append_many(self, messages, expected):
         self.appends += 1
         self._clock.advance(self._call_s)
-        return self._queue.append(message, expected)
+        return self._queue.append_many(messages, expected)
 
 
 def test_nothing_is_sent_twice_when_the_source_is_renamed(room, desk, kit):
@@ -88,3 +92,22 @@ def test_a_lost_tail_is_healed_across_a_rename(room, desk, kit):
     room.opened("after")
     assert sum(relay.step() for _ in range(3)) == 4
     assert desk.own() == wanted(room)
+
+
+def test_the_journal_knows_under_which_sources_it_speaks(room, kit):
+    """Every source in order, the last message of each, and what waits of each; a row that cannot be read hides none."""
+    fill(room, 1)
+    old = room.policy.source
+    rename(room, kit)
+    fill(room, 2, start=1)
+    outbox = Outbox(room.store, room.clock)
+    seqs = {source: [] for source in (old, room.policy.source)}
+    for message in room.reader.messages_after(0, 1000):
+        seqs[message.source].append(message.journalseq)
+    with room.store.write() as tx:
+        tx.connection.execute(update(JOURNAL).where(JOURNAL.c.seq == 1).values(payload="no JSON"))
+    assert outbox.sources() == [old, room.policy.source]
+    assert outbox.message_at(outbox.last_seq(), old) == seqs[old][-1]
+    assert outbox.message_at(outbox.last_seq(), room.policy.source) == seqs[room.policy.source][-1]
+    assert outbox.message_at(outbox.last_seq(), old[:-1]) == 0
+    assert outbox.waiting_after(0, room.policy.source)[0] == len(seqs[room.policy.source])

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Answers are acknowledged only after they were recorded, and nothing that came is dropped."""
 
+import hashlib
 import threading
 
 import pytest
 
-from events.errors import QueueError, StoreError
+from events.errors import DecodeError, QueueError, StoreError
+from events.journal import canonical
+from events.messages import CaseReply
 from events.queues.memory import MemoryCaseQueue
 from events.replies import ReplyReader
 from gridwatch.core.finding import Stage
@@ -65,6 +68,47 @@ def test_while_the_store_is_away_nothing_is_acknowledged(room, desk, monkeypatch
     assert room.reader.get(alert.id).case == "none"
     assert reader.step() == 1
     assert room.reader.get(alert.id).case == "accepted"
+
+
+@pytest.mark.parametrize("name", ["gridwatch:aside", "=gridwatch:aside"])
+def test_no_case_system_can_take_a_name_of_ours(room, desk, name):
+    """Whatever a case system calls itself and its answers, what is kept apart afterwards finds its place free."""
+    alert = room.opened()
+    for number, seq in enumerate(range(20, 40), 1):  # the rows of what comes behind
+        fields = room.reply(alert.id, "accepted", number, note=str(seq))
+        desk.answer(fields | {"source": name, "id": f"{seq:020d}"})
+    for number in range(9):
+        desk.answer(room.reply(f"nobody-{number}", "accepted", 1))
+        desk.answer({"rubbish": str(number)})
+    reader = reader_of(room, desk)
+    assert reader.step() == 38
+    assert reader.taken["orphan"] == 18
+    assert len(room.kinds(alert.id)) == 21
+
+
+def test_no_answer_can_pass_for_one_that_cannot_be_read(room):
+    """Who knows what will come unreadable cannot make it known before."""
+    alert, junk = room.opened(), {"rubbish": "1"}
+    content = hashlib.sha256(canonical(junk)).hexdigest()
+    fields = room.reply(alert.id, "accepted", 1) | {"source": "unreadable", "id": f"1-0:{content}"}
+    assert room.book.answer(CaseReply.parse(fields)) == "recorded"
+    assert room.book.keep_unreadable(DecodeError("no reply", junk), "1-0") == "orphan"
+
+
+def test_what_the_store_does_not_take_holds_up_nothing(room, desk, monkeypatch):
+    """An answer that breaks a rule of the database is kept as it came, is acknowledged, and the next one is taken."""
+    alert = room.opened()
+    desk.answer(room.reply(alert.id, "accepted", 1))
+    reader = reader_of(room, desk)
+    assert reader.step() == 1
+    desk.answer(room.reply(alert.id, "accepted", 1))
+    desk.answer(room.reply(alert.id, "dispatched", 2))
+    monkeypatch.setattr("events.stores.replies.content_of", lambda *_: None)
+    monkeypatch.setattr("events.stores.writing.Writer.case_reply_hash", lambda *_: None)
+    assert reader.step() == 2
+    assert reader.taken == {"recorded": 2, "orphan": 1}
+    assert room.reader.get(alert.id).case == "dispatched"
+    assert desk.queue.read_replies(9, 0, pending=True) == []
 
 
 ODD = {
@@ -143,6 +187,61 @@ def test_an_answer_that_was_trimmed_is_let_go(room, redis_client):
     assert reader.step() == 1
     assert reader.taken == {"gone": 1}
     assert reader.step() == 0
+
+
+def test_what_a_dead_reader_left_is_taken_over(room, redis_client):
+    """Answers that a reader took and never acknowledged come to another one of the group, in order, and only once stale."""
+    from events.queues.redis_streams import RedisCaseQueue
+
+    alert = room.opened()
+    for revision, word in enumerate(("accepted", "dispatched", "signed"), 1):
+        redis_client.xadd("gridwatch:case-replies", room.reply(alert.id, word, revision))
+    dead, queue = (RedisCaseQueue(redis_client, consumer=name) for name in ("gridwatch-0", "gridwatch-1"))
+    assert len(dead.read_replies(2, 0.01)) == 2
+    assert [ReplyReader(room.book, queue, 0.01, stale_after_s=600).step() for _ in range(2)] == [1, 0]
+    assert room.reader.get(alert.id).case == "signed"
+    reader = ReplyReader(room.book, queue, 0.01, stale_after_s=0)
+    assert [reader.step() for _ in range(2)] == [2, 0]
+    assert (reader.claimed, reader.taken) == (2, {"illegal": 2})  # overtaken: late, and kept
+    assert dead.read_replies(9, 0, pending=True) == []
+
+
+def test_the_look_for_what_was_left_is_repeated(room, clock):
+    """A reader looks at once, and again after half the time that makes an answer stale; what it finds goes before new ones."""
+    queue = MemoryCaseQueue()
+    alert, kept = room.opened(), []
+    for word in ("dispatched", "signed"):
+        queue.add_reply(room.reply(alert.id, word, len(kept) + 1))
+        kept += queue.read_replies(1, 0)
+        queue.ack([kept[-1].entry_id])
+    reader = ReplyReader(room.book, queue, 0.01, stale_after_s=60, mono_s=clock.mono_s)
+    assert reader.step() == 0
+    queue.abandoned = [kept[0]]
+    clock.advance(29)
+    assert reader.step() == 0
+    clock.advance(1)
+    queue.add_reply(room.reply(alert.id, "handled", 3))
+    assert reader.step() == 1
+    assert room.reader.get(alert.id).case == "dispatched"
+    assert reader.step() == 1
+    assert (room.reader.get(alert.id).case, reader.claimed) == ("handled", 1)
+
+
+def test_two_readers_at_once_double_nothing(room, redis_client):
+    """Two readers of one group that each claim from the other record every answer once."""
+    from events.queues.redis_streams import RedisCaseQueue
+
+    alerts = [room.opened(f"f{number}", camera=f"c{number}") for number in range(8)]
+    for alert in alerts:
+        redis_client.xadd("gridwatch:case-replies", room.reply(alert.id, "accepted", 1, case_id=alert.id))
+    queues = [RedisCaseQueue(redis_client, consumer=name) for name in ("a", "b")]
+    queues[0].read_replies(5, 0.01)  # taken by the first, and slow
+    readers = [ReplyReader(room.book, queue, 0.01, stale_after_s=0) for queue in queues]
+    for _ in range(3):
+        readers[1].step()
+        readers[0].step()
+    assert [room.kinds(alert.id).count("case") for alert in alerts] == [1] * len(alerts)
+    assert redis_client.xpending("gridwatch:case-replies", "gridwatch")["pending"] == 0
 
 
 def test_the_thread_outlives_a_queue_that_is_away(room):

@@ -1,28 +1,38 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The store: one order, one chain, one writer, and a schema that migrations and code agree on."""
+"""The store, on both databases: one order, one chain, one writer, and a schema that migrations and code agree on."""
 
 import sqlite3
 import threading
-from contextlib import closing
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from events.errors import StoreError
-from events.journal import GENESIS, chain_hash, digest
-from events.stores.schema import METADATA
+from events.journal import GENESIS, Row, chain_hash, digest
+from events.reading import AlertReader
 from events.stores.sql import Store
 from events.stores.writing import Entry
 from gridwatch.core.errors import InputError
-from gridwatch.core.finding import Stage
+
+ON_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as opened:
+def url(databases, tmp_path):
+    return databases.make(tmp_path)
+
+
+@pytest.fixture
+def store(url):
+    with Store.open(url) as opened:
         yield opened
+
+
+def behind_its_back(store, statement):
+    """Change the database as somebody would who does not go through the store."""
+    with store._engine.connect() as connection:
+        connection.execution_options(gridwatch_writes=True).exec_driver_sql(statement)
+        connection.commit()
 
 
 def entry(clock, number=1, **more):
@@ -38,8 +48,6 @@ def entry(clock, number=1, **more):
 
 
 def rows(store):
-    from events.reading import AlertReader
-
     return list(AlertReader(store).rows_after(0, 5000))
 
 
@@ -53,39 +61,19 @@ def check_chain(found):
         before = row.row_hash
 
 
-def test_migrations_and_code_describe_the_same_tables(store):
-    """A database made by the migrations differs in nothing from the schema that the code uses."""
-    with store.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-
-
-def test_an_older_store_learns_the_run_mode_of_its_incidents(room, kit):
-    """A store of the first schema is brought up to date when it is opened; what it holds keeps its run mode."""
-    room.policy = kit.replace(room.policy, run_mode="exercise")
-    room.again()
-    drill = room.opened("d1")
-    room.says(Stage.ENDED, "d1")  # else the start would write it again
-    room.store.close()
-    with closing(sqlite3.connect(room.folder / "gridwatch.db")) as database, database:
-        database.execute("ALTER TABLE incidents DROP COLUMN run_mode")
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
-    room.open()
-    assert room.opened("d2").id == drill.id
-    with room.store.read() as connection:
-        assert connection.execute(text("SELECT run_mode FROM incidents")).scalar() == "exercise"
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-
-
-def test_the_epoch_is_drawn_once(tmp_path):
+def test_the_epoch_is_drawn_once(databases, tmp_path):
     """Opening again keeps the epoch; another store has another one; it holds no colon, because marks do."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
+    url = databases.bare(tmp_path)
     with Store.open(url) as first:
         epoch = first.epoch
-    with Store.open(url) as again, Store.open(f"sqlite:///{tmp_path / 'other.db'}") as other:
+    with Store.open(url) as again, Store.open("sqlite://") as other:
         assert again.epoch == epoch != other.epoch
         assert ":" not in epoch
+        (known,) = AlertReader(again).epochs()
+        assert (known.epoch, known.first_seq, known.follows) == (epoch, 1, None)
 
 
+@ON_SQLITE
 def test_sqlite_is_set_up_for_safety(store):
     """The journal is written ahead and every commit reaches the disk."""
     with store.read() as connection:
@@ -108,25 +96,21 @@ def test_rows_are_numbered_and_chained(store, clock):
     assert found[2].at == clock.now()
 
 
-def test_a_changed_row_breaks_the_chain(store, clock, tmp_path):
+def test_a_changed_row_breaks_the_chain(store, clock):
     """Editing a row's fields or payload behind the store's back shows in its hashes."""
     with store.write() as tx:
         tx.append(entry(clock, 1))
         tx.append(entry(clock, 2))
-    with sqlite3.connect(tmp_path / "store.db") as raw:
-        raw.execute("UPDATE journal SET actor = 'operator:x' WHERE seq = 1")
-    raw.close()
+    behind_its_back(store, "UPDATE journal SET actor = 'operator:x' WHERE seq = 1")
     with pytest.raises(AssertionError):
         check_chain(rows(store))
 
 
-def test_deleting_a_payload_keeps_the_chain(store, clock, tmp_path):
+def test_deleting_a_payload_keeps_the_chain(store, clock):
     """Retention may empty a payload: the row's hash stands over the payload's hash."""
     with store.write() as tx:
         tx.append(entry(clock, 1))
-    with sqlite3.connect(tmp_path / "store.db") as raw:
-        raw.execute("UPDATE journal SET payload = NULL")
-    raw.close()
+    behind_its_back(store, "UPDATE journal SET payload = NULL")
     (row,) = rows(store)
     assert row.payload is None
     assert row.row_hash == chain_hash(row)
@@ -143,9 +127,8 @@ def test_a_failed_transaction_leaves_no_gap(store, clock):
     check_chain(rows(store))
 
 
-def test_many_writers_in_two_stores_of_one_file_make_one_order(tmp_path, clock):
+def test_many_writers_in_two_stores_of_one_database_make_one_order(url, clock):
     """Threads over two engines, as two processes would be: every row has its number, and the chain holds."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
     with Store.open(url) as one, Store.open(url) as two:
 
         def write(store):
@@ -199,7 +182,7 @@ def test_a_wrong_url_is_an_input_error_without_the_password(url):
 
 def test_a_locked_database_is_a_store_error_and_heals(tmp_path, clock, monkeypatch):
     """While another program holds the file, writing is StoreError; afterwards the same call succeeds."""
-    monkeypatch.setattr("events.stores.sql.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("events.stores.engines.BUSY_TIMEOUT_MS", 50)
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -218,3 +201,22 @@ def test_a_store_in_memory_works_for_trials(clock):
         with store.write() as tx:
             tx.append(entry(clock))
         check_chain(rows(store))
+
+
+def test_a_rows_hash_is_the_same_for_ever(clock):
+    """The hash of a given row is this one, on every machine and in every version: copies outside hold it."""
+    row = Row(
+        seq=41,
+        incident_id="0199c2d5-7f3a-7b1c-8d4e-000000000001",
+        revision=2,
+        kind="confirmed",
+        actor="operator:op-7",
+        at=clock.now(),
+        payload=None,
+        payload_hash=digest({"text": "疑似明火", "area_m2": 3.0, "n": [1, 2.5]}),
+        prev_hash="ab" * 32,
+        row_hash="",
+        message_id="0199c2d5-7f3a-7b1c-8d4e-000000000001:2",
+    )
+    assert row.payload_hash == "e51ab99b348405bf6963957bb2415e6a95b0ebd316c6f01b72db834600cdf711"
+    assert chain_hash(row) == "bd6e7a86395549cd7208059cef043d19ed12d4e55c14a61923f3ff048dfdb68c"

@@ -6,5 +6,7 @@ messages. It is not a case system to work with: no users, no screens, no duty ro
 """
 
 from gridwatch.simulator.case_desk.desk import CaseDeskOptions, run_case_desk
+from gridwatch.simulator.case_desk.orders import give_order, list_cases
+from gridwatch.simulator.case_desk.plan import Step
 
-__all__ = ["CaseDeskOptions", "run_case_desk"]
+__all__ = ["CaseDeskOptions", "Step", "give_order", "list_cases", "run_case_desk"]

