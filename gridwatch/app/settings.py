@@ -199,6 +199,17 @@ class Settings(Strict):
     ingest: IngestSettings = IngestSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
+    @field_validator("evidence")
+    @classmethod
+    def _fits_the_ring(cls, value: EvidenceSettings, given: ValidationInfo) -> EvidenceSettings:
+        ingest = given.data.get("ingest")  # missing where it is itself a mistake
+        wanted_s = value.pre_roll_s + value.post_roll_s
+        if ingest is not None and wanted_s > ingest.ring_s:
+            raise ValueError(
+                f"pre_roll_s and post_roll_s are {wanted_s:g} s together, more than ingest.ring_s keeps ({ingest.ring_s:g} s)"
+            )
+        return value
+
 
 def load_settings(file: Path) -> tuple[Settings, Document]:
     """Read gridwatch.yaml; paths in it are relative to its folder.

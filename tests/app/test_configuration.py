@@ -112,6 +112,10 @@ def test_a_mistake_in_the_cameras_is_named_with_its_line(tmp_path, text, line, p
         ("queue: {url: 'redis://:${NOT_SET_ANYWHERE}@h'}\n", "NOT_SET_ANYWHERE is not set"),
         ("store: nonsense://x\n", "sqlite:///"),
         ("ingest: {look_every_s: 30}\n", "less than or equal to 8"),
+        (
+            "evidence: {pre_roll_s: 12, post_roll_s: 9}\n",
+            "21 s together, more than ingest.ring_s keeps (20 s)",
+        ),
         ("inference: {staleness_s: 2, batch_deadline_ms: 501}\n", "a quarter of staleness_s at most (500 ms"),
     ],
 )
