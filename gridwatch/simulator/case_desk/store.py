@@ -8,6 +8,7 @@ stream is the order in which they were decided. No rules here: see `book`.
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from gridwatch.simulator.case_desk.tables import STATE_VERSION, prepare
 from gridwatch.simulator.case_desk.wire import Assignment, IncidentMessage, Unit
 
 LOCK_WAIT_S = 30.0
+SWITCH_PAUSE_S = 0.02
 SENT_AT_ONCE = 100
 
 
@@ -57,6 +59,20 @@ class CaseFile:
     message: Mapping[str, object] = field(default_factory=dict)
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. Of two who switch at once SQLite refuses one without waiting, so it is tried again."""
+    ends_mono_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > ends_mono_s:
+                raise
+            time.sleep(SWITCH_PAUSE_S)
+        else:
+            return
+
+
 class CaseStore:
     """The state file. One thread uses one instance; open it with `with`, which raises InputError if it cannot be used."""
 
@@ -69,7 +85,7 @@ class CaseStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self._path, timeout=LOCK_WAIT_S, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(self._connection)
             self._connection.execute("PRAGMA synchronous = FULL")
             with self.transaction():
                 version = prepare(self._connection)

@@ -45,14 +45,16 @@ class Answers(BaseHTTPRequestHandler):
         door.asked.append({name: values[0] for name, values in query.items()})
         if self._refused():
             return
-        if query.get("epoch", [door.epoch])[0] != door.epoch:
-            self._answer(409, {"title": "foreign journal"})
-            return
         after, limit = int(query["after"][0]), int(query["limit"][0])
         with door.changed:
             door.changed.wait_for(lambda: len(door.entries) > after, min(1, float(query["wait_s"][0])))
-            items = door.entries[after : after + limit]
-        self._answer(200, {"items": items, "next": after + len(items), "epoch": door.epoch})
+            items, epoch = door.entries[after : after + limit], door.epoch
+        if (
+            query.get("epoch", [epoch])[0] != epoch
+        ):  # asked after the wait: the journal may have changed in it
+            self._answer(409, {"title": "foreign journal"})
+            return
+        self._answer(200, {"items": items, "next": after + len(items), "epoch": epoch})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
