@@ -7,11 +7,11 @@ from detectors.recurrence import Thresholds
 from gridwatch.core.detections import ObjectClass
 from gridwatch.core.zone import Kind, Zone
 
-# 0.16 is the network's operating point (2.5 % of its validation negatives). Smoke changes less than flames (6 and more between key frames; fog 2).
+# 0.38 is the network's operating point. Smoke changes less than flames (6 and more between key frames; fog 2).
 # Where a fire is claimed on the same camera, smoke is likely beforehand, so less evidence suffices.
 SMOKE = BurningSettings(
     wanted=ObjectClass.SMOKE,
-    thresholds=Thresholds(low=0.12, high=0.20, change_floor=3.5),
+    thresholds=Thresholds(low=0.20, high=0.38, change_floor=3.5),
     hold=Hold(seconds=20.0, looks=5),
     looks_beside_fire=2,
 )

@@ -35,9 +35,9 @@ class _Exported(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         people, fire, density = self.joined(images)
-        first = torch.cat([people, torch.zeros_like(people[:, :2])], 1)
-        untold = torch.zeros_like(fire[:, :1]).expand(-1, people.shape[1] - 4, -1)
-        second = torch.cat([fire[:, :4], untold, fire[:, 4:]], 1)
+        none = torch.zeros_like(fire[:, :1])
+        first = torch.cat([people, none.expand(-1, 2, -1)], 1)
+        second = torch.cat([fire[:, :4], none.expand(-1, 6, -1), fire[:, 4:]], 1)
         return torch.cat([first, second], 2), people, fire, density
 
 
@@ -53,7 +53,7 @@ def export_onnx(state: State, path: Path) -> None:
         "density": {0: "batch", 2: "rows", 3: "columns"},
         "detections": {0: "batch", 2: "all_anchors"},
         "people": {0: "batch", 2: "anchors"},
-        "fire": {0: "batch", 2: "fire_anchors"},
+        "fire": {0: "batch", 2: "anchors"},
     }
     torch.onnx.export(
         _Exported(joined).eval(),

@@ -2,7 +2,7 @@
 """The three parts of the project's network as torch modules, and the one that joins them. Trains nothing.
 
     picture ─ people: COCO's YOLOv8n (six of its classes), unchanged ─ layers 2, 4, 6, 9 ─ crowd: the counter
-            └ four fifths of its size ─ fire: a YOLOv8n of its own with a light head (fire, smoke)
+            └ fire:   a YOLOv8n of its own with a light head (fire, smoke)
 
 The light head costs 8 % of YOLOv8n's multiplications where Ultralytics' own costs 41 %, and told negatives better than
 that one on a frozen trunk (docs/adr/0007). A state dict names its parts by prefix: `people.`, `fire.`, `density.`.
@@ -26,11 +26,6 @@ COCO_SLOTS = (0, 1, 2, 3, 5, 7)  # person, bicycle, car, motorcycle, bus, truck 
 FIRE_NAMES = ("fire", "smoke")
 COUNTED_LAYERS = (2, 4, 6, 9)  # of the people part's trunk; strides 4, 8, 16, 32
 PARTS = ("people", "fire", "density")
-FIRE_SCALE = (
-    4,
-    5,
-)  # of the picture's sides: it tells more there, at 0.64 of the cost (docs/evidence/network.md)
-STRIDE_PX = 32
 
 _BOX_CHANNELS, _CLASS_CHANNELS = 32, 48
 _COCO_CLASSES = 80
@@ -206,32 +201,8 @@ def run_layers(
     return last, kept
 
 
-def look_for_fire(fire: nn.Module, images: Tensor) -> Tensor:
-    """Run the fire part on four fifths of the pictures' size, sides rounded to multiples of 32.
-
-    Args:
-        fire: the fire part.
-        images: (B, 3, H, W), sides multiples of 32.
-
-    Returns:
-        (B, 6, M): centre x, centre y, width, height in pixels of `images`, then the scores of fire and smoke.
-    """
-    height, width = images.shape[2], images.shape[3]
-    rows, columns = _four_fifths(height), _four_fifths(width)
-    small = nn.functional.interpolate(images, size=(rows, columns), mode="bilinear")
-    found = _first(run_layers(fire, small)[0])
-    x, y = width / columns, height / rows
-    centre_x, centre_y, wide, tall = (found[:, at : at + 1] for at in range(4))
-    return torch.cat([centre_x * x, centre_y * y, wide * x, tall * y, found[:, 4:]], 1)
-
-
-def _four_fifths(side: Any) -> Any:
-    many, of = FIRE_SCALE
-    return (side * many + of * STRIDE_PX // 2) // (of * STRIDE_PX) * STRIDE_PX
-
-
 class Joined(nn.Module):
-    """All parts in one pass: (people (B, 10, N), fire (B, 6, M), density (B, 1, H/8, W/8))."""
+    """All parts in one pass: (people (B, 10, N), fire (B, 6, N), density (B, 1, H/8, W/8))."""
 
     def __init__(self, people: DetectionModel, fire: DetectionModel, density: Counter) -> None:
         super().__init__()
@@ -240,7 +211,8 @@ class Joined(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Take (B, 3, H, W), RGB, 0 to 1, sides multiples of 32."""
         people, layers = run_layers(self.people, images, COUNTED_LAYERS)
-        return _first(people), look_for_fire(self.fire, images), self.density(layers)
+        fire, _ = run_layers(self.fire, images)
+        return _first(people), _first(fire), self.density(layers)
 
 
 def _first(answer: Any) -> Tensor:

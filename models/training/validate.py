@@ -13,7 +13,6 @@ from ultralytics.nn.tasks import DetectionModel
 from gridwatch.core.geometry import Float32
 from models.evaluation.matching import match
 from models.evaluation.precision import ap50
-from models.training.nets import look_for_fire
 from models.training.pictures import FIRE, SMOKE, Picture
 
 SIZE_PX = 512
@@ -62,7 +61,7 @@ def find(model: DetectionModel, picture: NDArray[np.uint8], size_px: int = SIZE_
     device = next(model.parameters()).device
     images = torch.from_numpy(canvas[None]).to(device).flip(3).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        raw = look_for_fire(model, images)[0].float().cpu().numpy()
+        raw = model(images)[0][0].float().cpu().numpy()
     return _suppressed(raw, np.float32(scale))
 
 

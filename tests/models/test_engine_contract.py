@@ -124,7 +124,7 @@ def test_an_output_that_is_not_there_is_an_inference_error(engine):
     with pytest.raises(InferenceError) as raised:
         engine.run(NOISE[:1], ("people", "other"))
     assert "\n" not in raised.value.reason
-    assert engine.run(NOISE[:1], ("fire",))[0].shape == (1, 6, 84)
+    assert engine.run(NOISE[:1], ("fire",))[0].shape == (1, 6, 126)
 
 
 def test_sides_that_the_network_cannot_take_are_an_inference_error(engine):
@@ -132,7 +132,7 @@ def test_sides_that_the_network_cannot_take_are_an_inference_error(engine):
     with pytest.raises(InferenceError) as raised:
         engine.run(np.zeros((1, 40, 40, 3), np.uint8), ("people",))
     assert "\n" not in raised.value.reason
-    assert engine.run(NOISE[:1], ("fire",))[0].shape == (1, 6, 84)
+    assert engine.run(NOISE[:1], ("fire",))[0].shape == (1, 6, 126)
 
 
 def test_several_pictures_answer_as_each_alone(name, engine):

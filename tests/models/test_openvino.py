@@ -59,7 +59,7 @@ def test_a_failing_request_is_an_inference_error_and_not_used_again(weights, noi
     with pytest.raises(InferenceError) as raised:
         engine.run(noise, ("fire",))
     assert raised.value.reason == "OpenVINO failed: out of memory"
-    assert engine.run(noise, ("fire",))[0].shape == (1, 6, 84)
+    assert engine.run(noise, ("fire",))[0].shape == (1, 6, 126)
 
 
 def test_other_threads_do_not_wait_for_a_compilation(weights, noise):
@@ -67,7 +67,7 @@ def test_other_threads_do_not_wait_for_a_compilation(weights, noise):
     engine = OpenVinoEngine.open((weights,), threads=1)
     engine.prepare(64, 96, ("fire",))
     with engine._compiling:
-        assert engine.run(noise, ("fire",))[0].shape == (1, 6, 84)
+        assert engine.run(noise, ("fire",))[0].shape == (1, 6, 126)
 
 
 def test_compiled_graphs_may_be_kept_between_starts(weights, noise, tmp_path):
