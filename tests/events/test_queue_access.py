@@ -12,31 +12,15 @@ import pytest
 import redis
 
 from events.errors import QueueError
-from events.messages import CaseMessage
 from events.queues.embedded import EmbeddedServer
 from events.queues.port import Mark, Outcome
 from events.queues.redis_streams import RedisCaseQueue
 from gridwatch.core.errors import InputError
+from tests.events.queue_kit import SOURCE, message
 from tests.servers import PROGRAMS, program_of
 
 README = Path(__file__).parents[2] / "docs" / "integrate" / "README.md"
-SOURCE = "urn:gridwatch:51011700005020000001"
 SECRET = "s3cret-of-ours"
-
-
-def message(seq):
-    return CaseMessage(
-        id=f"inc:{seq}",
-        source=SOURCE,
-        type="cn.gridwatch.incident.updated.v1",
-        subject="inc",
-        time="2026-11-26T09:00:00.000+08:00",
-        previous=seq - 1,
-        journalepoch="e1",
-        journalseq=seq,
-        journalhash="0" * 64,
-        data=b"{}",
-    )
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)

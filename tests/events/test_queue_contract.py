@@ -8,33 +8,16 @@ import redis
 
 from events.compose import DATA_MAX_BYTES
 from events.errors import QueueError
-from events.messages import CaseMessage
 from events.queues.memory import MemoryCaseQueue
 from events.queues.port import Mark, Outcome
 from events.queues.redis_streams import RedisCaseQueue
-
-SOURCE = "urn:gridwatch:51011700005020000001"
+from tests.events.queue_kit import SOURCE, message
 
 
 @pytest.fixture
 def desk(each_desk):
     """A queue of each kind, empty."""
     return each_desk
-
-
-def message(seq, *, source=SOURCE, epoch="e1"):
-    return CaseMessage(
-        id=f"inc:{seq}",
-        source=source,
-        type="cn.gridwatch.incident.updated.v1",
-        subject="inc",
-        time="2026-11-26T09:00:00.000+08:00",
-        previous=seq - 1,
-        journalepoch=epoch,
-        journalseq=seq,
-        journalhash="0" * 64,
-        data='{"text":"疑似烟雾"}'.encode(),
-    )
 
 
 def append(desk, seq, expected, **more):
