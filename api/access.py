@@ -150,7 +150,7 @@ class Access:
         """Return the time by which tokens are judged."""
         return self._clock.now()
 
-    def now_known(self) -> list[Token]:
+    def all_tokens(self) -> list[Token]:
         """Return every token, those that have ended too. Reads the store."""
         return self._tokens.all()
 

@@ -12,13 +12,12 @@ from fastapi.routing import APIRoute
 
 from api.access import Access
 from api.console.mounting import mount_console
-from api.evidence_routes import router as evidence_router
 from api.feed import JournalFeed
 from api.guard import AccessPolicy, Guard
 from api.metrics import ApiMetrics, Measured
 from api.operations import Operations
 from api.problems import MEDIA_TYPE, install_problems
-from api.routes import alerts, cameras, door, login, stream, technical
+from api.routes import alerts, cameras, door, evidence, login, stream, technical
 from api.routes.depends import TOKEN
 from api.services import Services
 from api.waiting import WaitingRoom
@@ -55,7 +54,7 @@ def create_app(services: Services, *, policy: AccessPolicy | None = None, consol
     routers = (
         stream.router,
         alerts.router,
-        evidence_router,
+        evidence.router,
         cameras.router,
         door.router,
         technical.router,

@@ -29,12 +29,13 @@ class Leaving:
             NothingStored: it has no picture.
             EvidenceError: the file is gone, or cannot be read.
         """
-        path, _ = self._operations.still(alert_id, masked=False)
+        alert = self._operations.alert(alert_id)
+        path, _ = self._operations.still_of(alert, masked=False)
         try:
             clean = path.read_bytes()
         except OSError as error:  # retention was faster
             raise EvidenceError(f"the picture is gone: {error.strerror}") from error
-        return with_boxes(clean, self._operations.alert(alert_id).boxes)
+        return with_boxes(clean, alert.boxes)
 
     def ask(self, alert_id: str) -> LeavingClip:
         """Have the clip of an alert made that may leave; return where it stands, or raise UnknownIncident."""

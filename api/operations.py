@@ -154,14 +154,18 @@ class Operations:
 
     def still(self, alert_id: str, *, masked: bool) -> tuple[Path, str]:
         """Return an alert's picture and its SHA-256; the masked one has its persons blurred."""
+        return self.still_of(self.alert(alert_id), masked=masked)
+
+    def still_of(self, alert: Alert, *, masked: bool) -> tuple[Path, str]:
+        """As `still`, of an alert that was read: its boxes belong on this very picture."""
         self.need(Right.SEE)
-        still = self._services.alerts.get(alert_id).still
+        still = alert.still
         if still is None:
             raise NothingStored("still", "none")
         sha256, suffix = (still.masked_sha256, MASKED) if masked else (still.sha256, CLEAN)
         path = self._services.evidence.path(sha256, suffix)
         if not masked:
-            self._note_view("still", alert_id)
+            self._note_view("still", alert.id)
         return path, sha256
 
     def clip(self, alert_id: str) -> tuple[Path, str]:

@@ -95,7 +95,7 @@ class ApiServer:
         if is_local(self._host):
             return self._host
         access = cast(Access, self._app.state.access)
-        host = address_to_bind(self._host, access.now_known(), access.now())
+        host = address_to_bind(self._host, access.all_tokens(), access.now())
         if host != self._host:
             log.error(
                 "door_closed_to_others",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api.access import LINK_MOST_S
 from api.operations import Coverage, Stats
 from events.alerts import (
     Activity,
@@ -357,15 +358,15 @@ class EvidenceLinkBody(Shape):
     """A link that is asked for."""
 
     sha256: str = Field(
-        pattern="^[0-9a-f]{64}$", description="of a masked still, as a message's media name it"
+        pattern="^[0-9a-f]{64}$", description="of a masked still or clip, as a message's media name it"
     )
     valid_s: int = Field(
-        default=3_600, ge=1, le=7 * 86_400, description="for how long it opens; never longer than the token"
+        default=3_600, ge=1, le=LINK_MOST_S, description="for how long it opens; never longer than the token"
     )
 
 
 class EvidenceLinkShape(Shape):
-    """A link that opens one still to whoever holds it."""
+    """A link that opens one masked still or clip to whoever holds it."""
 
     url: str
     expires_at: datetime

@@ -10,7 +10,9 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
-from api.console.texts import Language
+from starlette.requests import Request
+
+from api.console.texts import Language, Words, choose_language
 
 LANGUAGE_COOKIE: Final = "gridwatch_language"
 LOGIN_CSP: Final = (
@@ -29,9 +31,6 @@ class Problem(StrEnum):
 
 LOGIN_TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "product": ("网格视界", "gridwatch"),
-        "subtitle": ("视频疑似警情", "suspected incidents on video"),
-        "other": ("English", "中文"),
         "token": ("访问令牌", "Access token"),
         "hint": (
             "令牌由管理员用 gridwatch tokens add 发放，只显示一次；登录 12 小时内有效。",
@@ -77,6 +76,15 @@ small{display:block;margin-top:15px;color:#93a3af;font-size:13px}
 """
 
 
+def language_of(request: Request) -> Language:
+    """Return the language in which a browser is answered: asked for, remembered, or its own."""
+    return choose_language(
+        request.query_params.get("lang"),
+        request.cookies.get(LANGUAGE_COOKIE),
+        request.headers.get("accept-language"),
+    )
+
+
 def login_text(key: str, language: Language, **values: object) -> str:
     """Return a text of this page, or of what the console says of who is signed in."""
     return LOGIN_TEXTS[key][language is Language.EN].format(**values)
@@ -88,15 +96,15 @@ def login_html(language: Language, problem: Problem | None = None, wait_s: float
     def text(key: str, **values: object) -> str:
         return escape(login_text(key, language, **values))
 
-    told = ""
+    words, told = Words(language), ""
     if problem is not None:
         told = f'<p role="alert">{text(f"problem.{problem.value}", seconds=ceil(wait_s))}</p>'
     icon = _icon()
     return (
         f'<!doctype html><html lang="{language.value}"><meta charset="utf-8"><title>gridwatch</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="{icon}">'
-        f'<style>{_STYLE}</style><main><header><img src="{icon}" alt=""><div><b>{text("product")}</b>'
-        f'<span>{text("subtitle")}</span></div><a href="/login?lang={language.other.value}">{text("other")}</a></header>'
+        f'<style>{_STYLE}</style><main><header><img src="{icon}" alt=""><div><b>{escape(words("product"))}</b>'
+        f'<span>{escape(words("subtitle"))}</span></div><a href="/login?lang={language.other.value}">{escape(words("language"))}</a></header>'
         f'{told}<form method="post" action="/login?lang={language.value}"><label for="token">{text("token")}</label>'
         '<input id="token" name="token" type="password" required autofocus maxlength="200" autocomplete="current-password" '
         f'spellcheck="false"><button>{text("enter")}</button></form><small>{text("hint")}</small></main></html>'

@@ -10,9 +10,9 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from api.access import Right
-from api.console.login import LANGUAGE_COOKIE
+from api.console.login import language_of
 from api.console.page import ASSETS, ConsolePage
-from api.console.texts import Words, choose_language
+from api.console.texts import Words
 from api.feed import JournalFeed
 from api.guard import is_console
 from api.operations import Operations
@@ -43,12 +43,7 @@ def mount_console(app: FastAPI, operations: Operations, feed: JournalFeed, servi
         mine = operations.of(request.state.caller)
         if not mine.caller.may(Right.SEE):
             return ProblemResponse(403, "forbidden", "this token does not open the console")
-        language = choose_language(
-            request.query_params.get("lang"),
-            request.cookies.get(LANGUAGE_COOKIE),
-            request.headers.get("accept-language"),
-        )
-        await ConsolePage(mine, feed, services, Words(language)).build()
+        await ConsolePage(mine, feed, services, Words(language_of(request))).build()
         return None
 
     _forget_former_mount()

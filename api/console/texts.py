@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Every word that an operator reads, in Chinese and English. Not the words of messages or of the API."""
+"""Every word that an operator reads in the console, in Chinese and English; those of signing in stand in `login`. Not messages' or the API's."""
 
 import re
 from collections.abc import Mapping

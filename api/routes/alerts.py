@@ -86,22 +86,22 @@ def get_still(
     masked: Annotated[bool, Query(description="the one whose persons are blurred")] = False,
 ) -> Response:
     """Return the picture as image/jpeg."""
-    return _evidence(*operations.still(alert_id, masked=masked), "image/jpeg", held)
+    return send_evidence(*operations.still(alert_id, masked=masked), "image/jpeg", held)
 
 
 @router.get("/alerts/{alert_id}/clip", summary="An alert's clip", response_class=FileResponse)
 def get_clip(alert_id: AlertId, operations: OperationsDep, held: IfNoneMatch = None) -> Response:
     """Return the clip as video/mp4 (ranges are served); 404 with its state while there is none."""
-    return _evidence(*operations.clip(alert_id), "video/mp4", held)
+    return send_evidence(*operations.clip(alert_id), "video/mp4", held)
 
 
 @router.get("/evidence/{sha256}.jpg", summary="A masked still by its hash", response_class=FileResponse)
 def get_evidence(sha256: Sha256, operations: OperationsDep, held: IfNoneMatch = None) -> Response:
     """Return the masked still that a case message refers to."""
-    return _evidence(operations.masked_still(sha256), sha256, "image/jpeg", held)
+    return send_evidence(operations.masked_still(sha256), sha256, "image/jpeg", held)
 
 
-def _evidence(path: FilePath, sha256: str, media_type: str, held: str | None) -> Response:
+def send_evidence(path: FilePath, sha256: str, media_type: str, held: str | None) -> Response:
     """Send a file that its hash names; an alert's picture may become another one, so a cache asks every time."""
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if held is not None and sha256 in held:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Where a person types a token once, and gets a session for it. Not for programs: they bring the token itself."""
 
+import math
 from typing import Final, cast
 from urllib.parse import parse_qs
 
@@ -10,8 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from api.access import Access, Right
-from api.console.login import LANGUAGE_COOKIE, LOGIN_CSP, Problem, login_html
-from api.console.texts import choose_language
+from api.console.login import LOGIN_CSP, Problem, language_of, login_html
 from api.guard import LOGIN, LOGOUT, SESSION_COOKIE, client_address, session_of
 
 router = APIRouter(include_in_schema=False)
@@ -79,14 +79,10 @@ def _typed(body: bytes) -> str:
 
 
 def _page(request: Request, problem: Problem | None, wait_s: float = 0.0) -> HTMLResponse:
-    language = choose_language(
-        request.query_params.get("lang"),
-        request.cookies.get(LANGUAGE_COOKIE),
-        request.headers.get("accept-language"),
-    )
+    language = language_of(request)
     headers = {"Content-Security-Policy": LOGIN_CSP, "Cache-Control": "no-store"}
     if problem is Problem.THROTTLED:
-        headers["Retry-After"] = str(int(wait_s) + 1)
+        headers["Retry-After"] = str(math.ceil(wait_s))
     status = 200 if problem is None else _STATUS[problem]
     return HTMLResponse(login_html(language, problem, wait_s), status_code=status, headers=headers)
 

@@ -10,16 +10,15 @@ import typer
 
 from events.audit import Copy, Findings, verify
 from events.errors import QueueError, StoreError
-from events.policy import Policy
 from events.queues.port import CaseQueue
+from events.shown import entries
 from events.stores.sql import Store
 from gridwatch.app.bars import progress_bars
+from gridwatch.app.policy import policy_of
 from gridwatch.app.settings import load_settings
 from gridwatch.app.storage import open_queue, open_store
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
-
-PAGE = 500
 
 
 def verify_command(config: Path, copy: Path | None = None, *, queue: bool = False) -> int:
@@ -44,7 +43,7 @@ def verify_command(config: Path, copy: Path | None = None, *, queue: bool = Fals
         elif queue:
             copies = copies_on(stack.enter_context(open_queue(settings)))
         try:
-            findings = _watched(store, copies, Policy(source_id=settings.source_id).source)
+            findings = _watched(store, copies, policy_of(settings).source)
         except (StoreError, QueueError) as error:
             typer.echo(f"{redact(str(error))}; nothing was verified", err=True)
             return 1
@@ -80,13 +79,10 @@ def _copy_of(line: str, where: str) -> Copy:
 
 def copies_on(queue: CaseQueue) -> Iterator[Copy]:
     """Yield what the stream holds of any journal; entries of other producers are passed over."""
-    after = ""
-    while page := queue.history(after, PAGE):
-        for entry in page:
-            copy = Copy.of(entry.fields)
-            if copy is not None:
-                yield copy
-        after = page[-1].entry_id
+    for entry in entries(queue):
+        copy = Copy.of(entry.fields)
+        if copy is not None:
+            yield copy
 
 
 def _watched(store: Store, copies: Iterator[Copy], source: str) -> Findings:

@@ -11,10 +11,10 @@ from rich.progress import TaskID
 
 from events.backup import BackupReport, BackupSource, back_up
 from events.errors import BackupError, QueueError, StoreError
-from events.policy import Policy
 from events.restoring import Restore, RestoreReport, RestoreTarget
 from events.stores.sql import Store
 from gridwatch.app.bars import progress_bars
+from gridwatch.app.policy import policy_of
 from gridwatch.app.settings import Settings, load_settings
 from gridwatch.app.storage import files_for_owner, open_queue, store_url
 from gridwatch.core.clock import SystemClock
@@ -70,7 +70,7 @@ def restore_command(
 
 
 def _source(settings: Settings) -> str:
-    return Policy(source_id=settings.source_id).source
+    return policy_of(settings).source
 
 
 @contextlib.contextmanager

@@ -115,8 +115,9 @@ class MaskedClips:
             UnknownIncident: there is none with this id.
             StoreError: the database does not answer.
         """
-        now = self.state(incident_id)
-        if now.state not in {"failed", "none"} or now.reason == _NO_CLIP:
+        alert = self._reader.get(incident_id)
+        now = self._standing(alert)
+        if now.state not in {"failed", "none"} or not self._has_clip(alert):
             return now
         with self._changed:
             if incident_id not in self._waiting and len(self._waiting) >= MOST_WAITING:
@@ -133,14 +134,16 @@ class MaskedClips:
             UnknownIncident: there is none with this id.
             StoreError: the database does not answer.
         """
-        alert = self._reader.get(incident_id)
+        return self._standing(self._reader.get(incident_id))
+
+    def _standing(self, alert: Alert) -> LeavingClip:
         masked = alert.clip.masked_sha256
         if masked is not None and self._evidence.size(masked, MASKED_CLIP) is not None:
             return LeavingClip("ready", masked, "")
         with self._changed:
-            if incident_id in self._waiting:
+            if alert.id in self._waiting:
                 return LeavingClip("pending", None, "")
-            reason = self._failed.get(incident_id)
+            reason = self._failed.get(alert.id)
         if not self._has_clip(alert):
             return LeavingClip("none", None, _NO_CLIP)
         return (

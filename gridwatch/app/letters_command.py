@@ -3,7 +3,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import typer
@@ -13,10 +12,9 @@ from rich.table import Table
 
 from events.dead_letters import DeadLetter, DeadLetters
 from events.errors import StoreError, Undeliverable, UnknownIncident, UnknownLetter
-from events.policy import KeepDays, Policy
-from events.stores.sql import Store
-from gridwatch.app.settings import Settings, load_settings
-from gridwatch.app.storage import store_url
+from gridwatch.app.policy import policy_of
+from gridwatch.app.settings import load_settings
+from gridwatch.app.storage import open_store
 from gridwatch.core.clock import SystemClock
 from gridwatch.core.errors import InputError
 
@@ -76,21 +74,8 @@ def _all(letters: DeadLetters) -> Iterator[DeadLetter]:
 @contextmanager
 def _letters(config: Path) -> Iterator[DeadLetters]:
     settings, _ = load_settings(config)
-    if settings.store is None and not (settings.state / "gridwatch.db").is_file():
-        raise InputError(f"there is no store in {settings.state}")
     try:
-        with Store.open(store_url(settings)) as store:
-            yield DeadLetters(store, SystemClock(), _policy(settings))
+        with open_store(settings) as store:  # which network runs is not asked: a replay leaves that open
+            yield DeadLetters(store, SystemClock(), policy_of(settings))
     except StoreError as error:
         raise InputError(f"the store cannot be used: {error}") from error
-
-
-def _policy(settings: Settings) -> Policy:
-    """Return the running one's policy; which network runs is not asked, so a replay leaves that open."""
-    return Policy(
-        source_id=settings.source_id,
-        run_mode=settings.run_mode,
-        push=dict(settings.queue.push),
-        keep_days=KeepDays(**settings.evidence.keep_days.model_dump()),
-        version=version("gridwatch"),
-    )

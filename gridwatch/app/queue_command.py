@@ -11,8 +11,8 @@ import typer
 from events.errors import MarkConflict, QueueError, StoreError
 from events.marks import Marks, adopt
 from events.outbox import WAITING_MOST, Outbox
-from events.policy import Policy
 from events.queues.port import CaseQueue, Mark
+from gridwatch.app.policy import policy_of
 from gridwatch.app.settings import load_settings
 from gridwatch.app.storage import open_queue, open_store
 from gridwatch.core.clock import SystemClock
@@ -123,6 +123,6 @@ def _both(config: Path) -> Iterator[_Both]:
         try:
             store = stack.enter_context(open_store(settings))
             queue = stack.enter_context(open_queue(settings))
-            yield _Both(Outbox(store, SystemClock()), queue, Policy(source_id=settings.source_id).source)
+            yield _Both(Outbox(store, SystemClock()), queue, policy_of(settings).source)
         except (StoreError, QueueError) as error:
             raise InputError(f"{error}; nothing was changed") from error

@@ -69,6 +69,7 @@ def open_queue(settings: Settings, *, alone: bool = False) -> Iterator[RedisCase
 
 
 def _embedded(settings: Settings, stack: contextlib.ExitStack, *, alone: bool) -> str:
+    files_for_owner()  # what a server that is started here writes
     server = EmbeddedServer()
     try:
         url = server.start(settings.state / "queue")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -22,7 +21,6 @@ from events.errors import StoreError
 from events.evidence import EvidenceStore
 from events.grids import Grids
 from events.incidents import IncidentBook
-from events.policy import KeepDays, Policy
 from events.reading import AlertReader
 from events.relay import Relay, RelayState
 from events.replies import ReplyReader
@@ -36,6 +34,7 @@ from gridwatch.app.live import Shard, ShardSpec
 from gridwatch.app.metrics import PipelineCollector, QueueCollector
 from gridwatch.app.people import persons_in
 from gridwatch.app.pipeline import CameraPipeline
+from gridwatch.app.policy import policy_of
 from gridwatch.app.settings import ApiSettings, IngestSettings, ModelSettings, Settings
 from gridwatch.app.storage import case_queue, store_url
 from gridwatch.core.camera import Camera
@@ -120,7 +119,7 @@ def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda:
     check_parts(network, cameras)
     evidence = EvidenceStore(settings.state / "evidence", max_bytes=int(settings.evidence.max_gib * GIB))
     places = {camera.camera_id: camera for camera in cameras}
-    policy = _policy(settings, network)
+    policy = policy_of(settings, network.sha256)
     book = IncidentBook(store, clock, places=places, grids=grids, evidence=evidence, policy=policy)
     book.resume()
     reader = AlertReader(store)
@@ -165,17 +164,6 @@ def _check_door(api: ApiSettings, tokens: TokenBook, clock: Clock) -> None:
 def _server(services: Services, api: ApiSettings) -> ApiServer:
     policy = AccessPolicy(hosts=tuple(api.names))
     return ApiServer(create_app(services, policy=policy), api.host, api.port, api.tls)
-
-
-def _policy(settings: Settings, network: Network) -> Policy:
-    return Policy(
-        source_id=settings.source_id,
-        run_mode=settings.run_mode,
-        push=dict(settings.queue.push),
-        keep_days=KeepDays(**settings.evidence.keep_days.model_dump()),
-        version=version("gridwatch"),
-        model_sha256=network.sha256,
-    )
 
 
 def _shard(

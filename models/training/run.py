@@ -86,7 +86,7 @@ class Run:
             self._resume()
         report(self._course.iteration, total, f"self-training adds {added} boxes; making flames")
         cuttings = tuple(make_cuttings(self._pictures))
-        report(0, total, f"{len(cuttings)} flames lifted")
+        report(self._course.iteration, total, f"{len(cuttings)} flames lifted")
         bank = make_bank(self._recipe.seed, self._recipe.flame_scenes, cuttings)
         objective = Objective(self.model)
         losses = torch.zeros(len(Objective.names))

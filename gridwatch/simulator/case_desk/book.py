@@ -17,7 +17,7 @@ KNOWN_RUN_MODES = ("actual", "exercise", "test")
 _BEFORE_A_CASE = ("registered", "voided")
 _ENDS_THE_PLAN = (*OVER, "returned")
 KEPT_FIELDS, KEPT_CHARS = 100, 200
-_AGAIN = tuple(Step(say=word) for word in (REWORK, "verified", "closed"))
+_AFTER_REWORK = tuple(Step(say=word) for word in ("verified", "closed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class CaseBook:
         elif step.say == "conflict":
             self._voice.receipt(file, message_id, "conflict", step.note)
         elif step.say == REWORK:
-            file.plan = expand([replace(step, after_s=0.0), *_AGAIN[1:]], file.units)
+            file.plan = expand([replace(step, after_s=0.0), *_AFTER_REWORK], file.units)
             self._schedule(file)
         else:
             for one in expand([step], file.units):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import FileResponse
 
 from api.leaving import Leaving
-from api.routes.alerts import AlertId, IfNoneMatch, Sha256
+from api.routes.alerts import AlertId, IfNoneMatch, Sha256, send_evidence
 from api.routes.depends import OperationsDep, ServicesDep
 from api.shapes import MaskedClipBody, MaskedClipShape
 
@@ -62,8 +62,4 @@ def get_masked_clip(alert_id: AlertId, leaving: LeavingDep) -> MaskedClipShape:
 @router.get("/evidence/{sha256}.mp4", summary="A masked clip by its hash", response_class=FileResponse)
 def get_evidence_clip(sha256: Sha256, leaving: LeavingDep, held: IfNoneMatch = None) -> Response:
     """Return the clip whose persons are blurred, as video/mp4 (ranges are served)."""
-    path = leaving.clip(sha256)
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
-    if held is not None and sha256 in held:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return FileResponse(path, media_type="video/mp4", headers=headers)
+    return send_evidence(leaving.clip(sha256), sha256, "video/mp4", held)
