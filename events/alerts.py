@@ -64,6 +64,7 @@ class CaseState(StrEnum):
 
 
 CASE_OVER = frozenset({CaseState.CLOSED, CaseState.REJECTED, CaseState.VOIDED})
+CASE_OPEN = frozenset(CaseState) - CASE_OVER - {CaseState.NONE, CaseState.REPORTED}  # a receipt opens none
 
 
 class UnitRole(StrEnum):

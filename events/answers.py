@@ -10,7 +10,7 @@ from events.alerts import CaseState
 from events.compose import short
 from events.errors import DecodeError, EventsError
 from events.incident import Incident
-from events.journal import canonical, storable
+from events.journal import digest, storable
 from events.messages import CaseReply, DecisionData, ReplyData
 from events.recording import Act, Recording
 from events.stores import replies
@@ -66,9 +66,9 @@ class Answers:
 
     def keep(self, tx: Writer, error: DecodeError, entry_id: str) -> str:
         """Record an entry that is no reply; return orphan, or duplicate."""
-        content = hashlib.sha256(canonical(_bounded_fields(error.fields))).hexdigest()
+        content = digest(_bounded_fields(error.fields))
         reply_id = _bounded(f"{entry_id}:{content}")
-        if tx.knows_reply(replies.UNREADABLE, reply_id):
+        if replies.content_of(tx, replies.UNREADABLE, reply_id) is not None:
             return DUPLICATE
         subject, source = error.fields.get("subject", ""), error.fields.get("source", "unknown")
         seq = self._orphan(tx, subject, f"case:{source}", error.fields, error.problem)
@@ -156,9 +156,7 @@ def _bounded_fields(raw: object) -> dict[str, str]:
 
 def _content_hash(reply: CaseReply) -> str:
     """Hash what a reply says, apart from its own id and the time of its sending."""
-    return hashlib.sha256(
-        canonical({"type": reply.type, "data": storable(reply.raw.get("data", ""))})
-    ).hexdigest()
+    return digest({"type": reply.type, "data": storable(reply.raw.get("data", ""))})
 
 
 def _case_of(reply: CaseReply) -> tuple[str, int] | None:

@@ -23,7 +23,7 @@ from events.errors import BackupDamaged, BackupError
 from gridwatch.core.errors import InputError
 
 FORMAT: Final = 1
-DATABASE, SUMS, MANIFEST, EVIDENCE = "gridwatch.db", "SHA256SUMS", "manifest.json", "evidence"
+DATABASE, SUMS, MANIFEST = "gridwatch.db", "SHA256SUMS", "manifest.json"
 EVIDENCE_NAME: Final = re.compile(r"evidence/[0-9a-f]{2}/([0-9a-f]{64})((?:\.[a-z0-9]{1,12}){1,3})")
 BLOCK_BYTES = 1 << 20
 MANIFEST_MAX_BYTES = 1 << 20
@@ -244,6 +244,7 @@ def extract(archive: Archive, name: str, to: Path) -> bool:
             if found != archive.sums.get(name):
                 raise BackupDamaged(f"{name} in the backup is not what its hash says")
             part.rename(to)
+            _sync(to.parent)
         except FileNotFoundError as error:
             raise BackupDamaged(f"{name} is missing in the backup") from error
         finally:
@@ -286,16 +287,29 @@ def _put(source: BinaryIO, file: Path, to: Path, *, link: bool) -> None:
         with contextlib.suppress(OSError):  # another disk, or a file system without links
             to.hardlink_to(file)
             return
+    _copy(source, to)
+
+
+def copy_for_owner(file: Path, to: Path) -> None:
+    """Copy a file to a place that nobody else may read, durably: whole, or not at all.
+
+    Raises:
+        BackupError: it cannot be written.
+    """
+    part = to.parent / f".new-{to.name}"
+    with _as_backup_error(to):
+        part.unlink(missing_ok=True)
+        with file.open("rb") as source:
+            _copy(source, part)
+        part.rename(to)
+        _sync(to.parent)
+
+
+def _copy(source: BinaryIO, to: Path) -> None:
     with _new_file(to) as target:
         shutil.copyfileobj(source, target, BLOCK_BYTES)
         target.flush()
         os.fsync(target.fileno())
-
-
-def copy_for_owner(file: Path, to: Path) -> None:
-    """Copy a file into a new one that nobody else may read."""
-    with file.open("rb") as source, _new_file(to) as target:
-        shutil.copyfileobj(source, target, BLOCK_BYTES)
 
 
 def _new_file(path: Path) -> BinaryIO:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
-from events.alerts import CASE_OVER, CaseState, Handling
+from events.alerts import CASE_OPEN, CaseState, Handling
 from events.case_steps import stepped
 from events.compose import short
 from events.incident import CaseFile, CaseStep, Incident, Standing
@@ -31,7 +31,6 @@ MISSING_MAX: Final = 8
 _TOLD_WITHIN: Final = timedelta(milliseconds=1)  # as exactly as a message tells a time
 CONFLICT, MERGED, FILLED_IN = "conflict", "merged", "filled_in"
 _TEXT_CHARS: Final = 200
-_NOT_OPEN: Final = CASE_OVER | {_S.NONE, _S.REPORTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def _step(incident: Incident, reply: CaseReply, data: ReplyData, now: datetime) 
     if _is_other_case(incident, data):
         if _is_history(incident, reply.at or now):
             return None, incident, None
-        if incident.alert.case not in _NOT_OPEN:
+        if incident.alert.case in CASE_OPEN:
             return "other_case", incident, None
         begun = _another_case(incident, data, begins_at=max(0, (data.case_revision or 1) - 1))
         flag, after, remark = _put_in(begun, _step_of(begun, reply, data, now))

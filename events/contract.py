@@ -20,13 +20,13 @@ from events.exchange import PAGE_MAX
 from events.messages import (
     CASE_PREFIX,
     DECISION_TYPE,
+    DIALECT,
     INCIDENT_TYPE,
     REPLY_MAX_BYTES,
     VERSION_SUFFIX,
     write_schemas,
 )
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ASYNCAPI: Final = "3.0.0"
 CONTRACT_VERSION: Final = "1.0.0"
 

@@ -33,6 +33,7 @@ __all__ = [
 INCIDENT_TYPE = "cn.gridwatch.incident.{}.v1"
 CASE_PREFIX, DECISION_TYPE, VERSION_SUFFIX = "cn.gridwatch.case.", "cn.gridwatch.decision.made.v1", ".v1"
 REPLY_MAX_BYTES = 64 * 1024
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ROLES: Mapping[str, UnitRole] = MappingProxyType(
     {"lead": UnitRole.LEAD, "主办": UnitRole.LEAD, "assist": UnitRole.ASSIST, "协办": UnitRole.ASSIST}
 )
@@ -230,7 +231,7 @@ def write_schemas(folder: Path) -> list[Path]:
     schemas = {"case-message": Report.model_json_schema(), "case-reply": reply}
     written = []
     for name, schema in schemas.items():
-        document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+        document = {"$schema": DIALECT} | schema
         file = folder / f"{name}.json"
         file.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         written.append(file)

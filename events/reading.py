@@ -5,7 +5,6 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import ColumnElement
 
@@ -129,22 +128,11 @@ class AlertReader:
         due = (JOURNAL.c.seq > seq) & JOURNAL.c.message_id.is_not(None) & JOURNAL.c.payload.is_not(None)
         return [message_of(row) for row in self._rows(due, limit)]
 
-    def is_message(self, seq: int) -> bool:
-        """Tell whether row `seq` is there and was due as a message."""
-        found = self._rows(JOURNAL.c.seq == seq, 1)
-        return bool(found) and found[0].message_id is not None
-
     def newest_message(self) -> CaseMessage | None:
         """Return the newest message, or None."""
         with self._store.read() as connection:
             row = queries.newest_message_row(connection)
         return None if row is None or row.payload is None else message_of(row)
-
-    def waiting_after(self, seq: int) -> tuple[int, datetime | None]:
-        """Count the messages recorded after row `seq`, and return when the oldest of them was, UTC."""
-        with self._store.read() as connection:
-            count, oldest = queries.waiting_messages(connection, seq)
-        return count, None if oldest is None else parse_utc(oldest)
 
     def _rows(self, condition: ColumnElement[bool], limit: int, *, newest: bool = False) -> Sequence[Row]:
         with self._store.read() as connection:

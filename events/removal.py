@@ -12,7 +12,7 @@ from itertools import groupby
 
 import structlog
 
-from events.alerts import CaseState
+from events.alerts import CASE_OPEN
 from events.errors import EvidenceError
 from events.evidence import EvidenceStore
 from events.incident import Incident
@@ -25,18 +25,7 @@ from gridwatch.core.clock import Clock
 log = structlog.get_logger()
 
 ACTOR = "machine"
-HELD = frozenset(
-    state.value
-    for state in (
-        CaseState.ACCEPTED,
-        CaseState.DISPATCHED,
-        CaseState.SIGNED,
-        CaseState.HANDLED,
-        CaseState.VERIFIED,
-        CaseState.RETURNED,
-        CaseState.REOPENED,
-    )
-)  # a case is open: its evidence stays. A receipt (`reported`) opens none.
+HELD = frozenset(state.value for state in CASE_OPEN)  # a case is open: its evidence stays
 AT_ONCE = 200  # files in one transaction: writers wait for it
 
 
@@ -55,13 +44,11 @@ class Removed:
 class Removal:
     """Deletes what it is told to, as long as the incident still allows it. Safe for several threads.
 
-    Attributes:
-        failed: files that could not be deleted so far; they are tried again by whoever asks again.
+    A file that cannot be deleted is told to the log, and tried again by whoever asks again.
     """
 
     def __init__(self, store: Store, evidence: EvidenceStore, clock: Clock) -> None:
         self._store, self._evidence, self._clock = store, evidence, clock
-        self.failed = 0
 
     def remove(
         self, wanted: Sequence[FileRow], why: str, *, still: Callable[[Incident, FileRow], bool]
@@ -96,7 +83,6 @@ class Removal:
                 try:
                     freed += self._evidence.discard(row.sha256)
                 except EvidenceError as error:
-                    self.failed += 1
                     log.warning("evidence_not_deleted", sha256=row.sha256, reason=str(error))
                     continue
             gone.append(row)

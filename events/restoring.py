@@ -21,6 +21,7 @@ from events.errors import BackupDamaged
 from events.evidence import CLEAN, MASKED
 from events.incident import Incident
 from events.journal import Epoch, storable
+from events.lineage import RESTORED
 from events.queues.port import CaseQueue
 from events.reading import AlertReader
 from events.report import Report
@@ -34,7 +35,7 @@ from gridwatch.core.clock import Clock
 from gridwatch.core.errors import InputError
 
 ACTOR = "operator:restore"
-RESTORED, ADOPTED = "restored", "adopted"
+ADOPTED = "adopted"
 ADOPTED_A_TRANSACTION = 500
 TOLD_CHARS = 200
 

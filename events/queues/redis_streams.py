@@ -109,12 +109,12 @@ class RedisCaseQueue:
 
     def append_many(self, messages: Sequence[CaseMessage], expected: Mark) -> BatchResult:
         """Append messages in order; see the port."""
+        if not messages:
+            return BatchResult(0, Outcome.APPENDED, expected)
         flaws = [flaw_of(message) for message in messages]
         sound = next((at for at, flaw in enumerate(flaws) if flaw), len(messages))
         if sound == 0:
-            first = messages[0] if messages else None
-            mark = expected if first is None else self.mark(first.source)
-            return BatchResult(0, Outcome.REFUSED if first else Outcome.APPENDED, mark, "".join(flaws[:1]))
+            return BatchResult(0, Outcome.REFUSED, self.mark(messages[0].source), flaws[0])
         result = self._append_sound(messages[:sound], expected)
         if result.outcome is Outcome.APPENDED and sound < len(messages):
             return BatchResult(sound, Outcome.REFUSED, result.mark, flaws[sound])
@@ -186,14 +186,9 @@ class RedisCaseQueue:
         with self._translated():
             self._join()
             start, block_ms = ("0", None) if pending else (">", max(1, round(wait_s * 1000)))
-            try:
-                answer: Any = self._client.xreadgroup(
-                    self._group, self._consumer, {self._replies: start}, count=limit, block=block_ms
-                )
-            except ResponseError as error:
-                if str(error).startswith("NOGROUP"):  # Redis came back without it
-                    self._joined = False
-                raise
+            answer: Any = self._client.xreadgroup(
+                self._group, self._consumer, {self._replies: start}, count=limit, block=block_ms
+            )
         return [ReplyEntry(_text(entry_id), _fields(raw)) for entry_id, raw in _entries(answer)]
 
     def ack(self, entry_ids: Sequence[str]) -> None:
@@ -206,19 +201,14 @@ class RedisCaseQueue:
         """Take over what a dead reader left; see the port. Only the ids come: the answers are read as pending ones."""
         with self._translated():
             self._join()
-            try:
-                claimed: Any = self._client.xautoclaim(
-                    self._replies,
-                    self._group,
-                    self._consumer,
-                    min_idle_time=round(min_idle_s * 1000),
-                    count=limit,
-                    justid=True,
-                )
-            except ResponseError as error:
-                if str(error).startswith("NOGROUP"):
-                    self._joined = False
-                raise
+            claimed: Any = self._client.xautoclaim(
+                self._replies,
+                self._group,
+                self._consumer,
+                min_idle_time=round(min_idle_s * 1000),
+                count=limit,
+                justid=True,
+            )
         return len(claimed)
 
     def history(self, after: str, limit: int) -> Sequence[StreamEntry]:
@@ -254,6 +244,8 @@ class RedisCaseQueue:
         try:
             yield
         except RedisError as error:
+            if str(error).startswith("NOGROUP"):  # Redis came back without the group: it is joined again
+                self._joined = False
             pool = self._client.connection_pool
             tls = (
                 None if "path" in pool.connection_kwargs else issubclass(pool.connection_class, SSLConnection)

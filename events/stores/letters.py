@@ -102,9 +102,9 @@ def revision_sent(connection: Connection, incident_id: str) -> int:
     return connection.execute(found).scalar() or 0
 
 
-def note_replay(connection: Connection, incident_id: str, replayed_seq: int) -> int:
-    """Mark every dead letter of an incident that lies before row `replayed_seq` as replayed by it; return how many."""
+def note_replay(connection: Connection, incident_id: str, replayed_seq: int) -> None:
+    """Mark every dead letter of an incident that lies before row `replayed_seq` as replayed by it."""
     own = select(JOURNAL.c.seq).where(JOURNAL.c.incident_id == incident_id)
     lies = DEAD_LETTERS.c.replayed_seq.is_(None) & (DEAD_LETTERS.c.seq < replayed_seq)
     moved = update(DEAD_LETTERS).where(lies, DEAD_LETTERS.c.seq.in_(own)).values(replayed_seq=replayed_seq)
-    return connection.execute(moved).rowcount
+    connection.execute(moved)

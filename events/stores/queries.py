@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select, tuple_
+from sqlalchemy import Connection, bindparam, literal_column, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from events.alerts import Activity, AlertFilter, CaseState
@@ -147,14 +147,6 @@ def newest_message_row(connection: Connection) -> Row | None:
 def last_seq(connection: Connection) -> int:
     """Return the number of the newest row, 0 in an empty journal."""
     return connection.execute(select(COUNTER.c.seq)).scalar() or 0
-
-
-def waiting_messages(connection: Connection, seq: int) -> tuple[int, str | None]:
-    """Count the messages after `seq`, and return when the oldest of them was recorded."""
-    due = (JOURNAL.c.seq > seq) & JOURNAL.c.message_id.is_not(None)
-    count = connection.execute(select(func.count(JOURNAL.c.seq)).where(due)).scalar_one()
-    oldest = connection.execute(select(JOURNAL.c.at).where(due).order_by(JOURNAL.c.seq).limit(1)).scalar()
-    return count, oldest
 
 
 def _row(values: Any) -> Row:

@@ -24,7 +24,7 @@ def name_of(source: str) -> str:
 def content_of(tx: Writer, source: str, reply_id: str) -> str | None:
     """Return the content hash of the reply with this id, or None."""
     known = select(REPLIES.c.content_hash).where(REPLIES.c.source == source, REPLIES.c.reply_id == reply_id)
-    return tx._connection.execute(known).scalar()  # noqa: SLF001  a query of the writer's own transaction
+    return tx.connection.execute(known).scalar()
 
 
 def put_aside(tx: Writer, seq: int) -> None:

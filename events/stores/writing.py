@@ -133,11 +133,6 @@ class Writer:
         found = select(INCIDENTS.c.state).where(INCIDENTS.c.clip_state == "pending")
         return [self._codec.decode(state) for state in self._connection.execute(found).scalars()]
 
-    def knows_reply(self, source: str, reply_id: str) -> bool:
-        """Tell whether a reply with this id was recorded."""
-        known = select(REPLIES.c.seq).where(REPLIES.c.source == source, REPLIES.c.reply_id == reply_id)
-        return self._connection.execute(known).first() is not None
-
     def case_reply_hash(self, source: str, case_id: str, case_revision: int) -> str | None:
         """Return the content hash of the reply that has this case revision, or None."""
         known = select(REPLIES.c.content_hash).where(

@@ -98,6 +98,7 @@ def _evidence() -> None:
     )
     op.create_index("evidence_file", "evidence", ["sha256"])
     op.create_index("evidence_age", "evidence", ["deleted_at", "stored_at"])
+    _known_evidence(op.get_bind())
 
 
 def _tallies() -> None:
@@ -113,7 +114,6 @@ def _tallies() -> None:
         rows = [{"field": field, "value": value, "count": count} for value, count in counted]
         if rows:
             op.bulk_insert(tallies, rows)
-    _known_evidence(connection)
 
 
 def _known_evidence(connection: sa.Connection) -> None:
