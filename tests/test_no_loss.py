@@ -116,6 +116,36 @@ def test_a_previous_that_is_not_the_one_before_is_out_of_order():
     assert count(replace(files, stream=[*files.stream[:2], wrong])) == (0, 0, 1, 0)
 
 
+@pytest.mark.parametrize(
+    "absent", [("journal", "stream", "consumer"), ("journal",), ("stream",), ("consumer",)]
+)
+def test_a_folder_without_the_files_is_no_clean_run(tmp_path, absent):
+    """Where journal, stream or consumer was not kept, nothing was counted: exit code 2, and it says what is not there."""
+    for name in {"journal", "stream", "consumer"} - set(absent):
+        (tmp_path / f"{name}.jsonl").touch()
+    command = [sys.executable, str(BENCHMARKS / "no_loss" / "recount.py"), str(tmp_path)]
+    counted = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": os.defpath})
+    assert (counted.returncode, counted.stdout) == (2, "")
+    assert "Traceback" not in counted.stderr
+    for name in absent:
+        assert f"{name}.jsonl" in counted.stderr
+    from no_loss.recount import Kept
+
+    with pytest.raises(FileNotFoundError, match=f"{absent[0]}.jsonl"):
+        Kept.load(tmp_path)
+
+
+def test_the_ways_back_need_not_be_kept(tmp_path):
+    """Journal, stream and consumer are enough for a count."""
+    from no_loss.recount import Kept
+
+    files = kept()
+    for name in ("journal", "stream", "consumer"):
+        lines = [json.dumps(row) + "\n" for row in getattr(files, name)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    assert Kept.load(tmp_path) == replace(files, acknowledged=[], replies=[], answers=[])
+
+
 def test_a_hole_in_the_journal_is_a_loss():
     """Rows are gapless, and what the book has acknowledged is in one of them."""
     files = kept()

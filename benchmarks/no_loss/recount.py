@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,17 @@ class Kept:
 
     @classmethod
     def load(cls, folder: Path) -> "Kept":
-        """Read the files of a folder; the last three may be missing."""
-        named = {name: _lines(folder / f"{name}.jsonl") for name in cls.__dataclass_fields__}
-        return cls(**named)
+        """Read the files of a folder; the last three may be missing.
+
+        Raises:
+            FileNotFoundError: journal, stream or consumer is not there; where nothing was kept, nothing is proved.
+        """
+        paths = {each.name: folder / f"{each.name}.jsonl" for each in fields(cls)}
+        required = [paths[each.name] for each in fields(cls) if each.default is MISSING]
+        absent = [path.name for path in required if not path.is_file()]
+        if absent:
+            raise FileNotFoundError(f"{folder} has no {', '.join(absent)}: nothing can be counted")
+        return cls(**{name: _lines(path) for name, path in paths.items()})
 
 
 def recount(kept: Kept) -> Findings:
@@ -148,6 +156,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    found = recount(Kept.load(Path(sys.argv[1])))
+    try:
+        kept_files = Kept.load(Path(sys.argv[1]))
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    found = recount(kept_files)
     print(json.dumps(asdict(found), ensure_ascii=False))
     sys.exit(0 if found.clean else 1)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api.waiting import WaitingRoom
+from api.waiting import SEATS, SEATS_EACH, WaitingRoom
 from events.errors import StoreError
 from events.journal import Epoch
 from events.outbox import Outbox
@@ -120,15 +120,12 @@ def test_who_waits_gets_the_first_message_when_it_comes(server, world) -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    feed = server._app.state.feed
-    until = threading.Event()
-    while not feed._listeners:
-        until.wait(0.01)
+    listening(server, 1)
     world.answer(before, "accepted", 1)
     alert = world.open(Kind.SMOKE, still=False)
     waiting.join(20)
     assert [item["subject"] for item in got[0]["items"]] == [alert.id]
-    assert not feed._listeners
+    assert not server._app.state.feed._listeners
 
 
 def test_who_waits_in_vain_gets_an_empty_page(server, world) -> None:
@@ -143,10 +140,11 @@ def waits(server, headers: dict[str, str], wait_s: float = 20) -> httpx.Response
 
 
 def listening(server, count: int) -> None:
-    """Return when so many calls wait."""
-    until = threading.Event()
-    while len(server._app.state.feed._listeners) != count:
-        until.wait(0.01)
+    """Return when so many calls wait, within 30 s."""
+    feed, deadline = server._app.state.feed, time.monotonic() + 30
+    while len(feed._listeners) != count:
+        assert time.monotonic() < deadline, f"{len(feed._listeners)} calls wait, not {count}"
+        time.sleep(0.01)
 
 
 def test_who_waits_too_often_is_answered_at_once(server, world) -> None:
@@ -170,6 +168,7 @@ def test_who_waits_too_often_is_answered_at_once(server, world) -> None:
 
 def test_seats_are_bounded_in_all() -> None:
     """Many callers together take no more than there are, and one that leaves makes room."""
+    assert (SEATS_EACH, SEATS) == (4, 32)
     room = WaitingRoom(seats=3, each=2)
     with room.seat("a") as first, room.seat("a") as second, room.seat("a") as third:
         assert (first, second, third) == (True, True, False)
@@ -196,7 +195,7 @@ def test_whose_token_ends_while_it_waits_is_told(server, world) -> None:
     headers = {"Authorization": f"Bearer {world.token(Role.INTEGRATOR, 'desk')}"}
     world.clock.advance(1)
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(waits, server, headers, 2)
+        waiting = threads.submit(waits, server, headers, 5)
         listening(server, 1)
         world.tokens.revoke("desk")
         world.clock.advance(1)

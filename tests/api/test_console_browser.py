@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The console in a real browser: keys, decisions, live changes, language, and nothing from outside."""
 
-import os
 import re
 import shutil
 import time
@@ -20,6 +19,7 @@ from events.errors import StoreError
 from events.roles import Role
 from gridwatch.core.camera import SightState
 from gridwatch.core.zone import Kind
+from tests.servers import missing
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -41,10 +41,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 def browser() -> Iterator[Browser]:
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
-        reason = f"no browser found (looked for {', '.join(NAMES)})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason}; CI must have one")
-        pytest.skip(reason)
+        missing(f"no browser found (looked for {', '.join(NAMES)})")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield running

@@ -18,6 +18,7 @@ from api.console.texts import Language
 from api.server import ApiServer
 from api.tls import Tls
 from events.roles import Role
+from tests.servers import missing
 
 COOKIE = "gridwatch_session"
 
@@ -202,7 +203,7 @@ def certificate(tmp_path_factory) -> Tls:
     """Make a certificate for 127.0.0.1 that nobody else knows."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not installed: no certificate can be made")
+        missing("openssl is not installed: no certificate can be made")
     folder: Path = tmp_path_factory.mktemp("tls")
     files = Tls(folder / "certificate.pem", folder / "key.pem")
     asked = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=gridwatch"

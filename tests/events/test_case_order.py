@@ -61,7 +61,13 @@ def told(incident):
     return incident.alert.case, incident.alert.handling, replace(incident.case_file, reported_at=None)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(steps=st.lists(STEP, min_size=1, max_size=10), order=st.randoms(use_true_random=False))
 def test_every_order_of_arrival_ends_the_same(fresh, clock, steps, order):
     """Shuffled answers, sensible or not, leave state, units and file as the same answers in order."""
@@ -78,7 +84,13 @@ def test_every_order_of_arrival_ends_the_same(fresh, clock, steps, order):
     assert all(one.receipt for one in out_of_order.case_file.held)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(steps=st.lists(st.tuples(st.integers(1, 2**53 - 1), STEP), max_size=40))
 def test_whatever_numbers_come_little_is_remembered(fresh, clock, steps):
     """Any revisions in any order: what is held is bounded, and the incident survives the store's text."""

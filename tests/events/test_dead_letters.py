@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What no queue takes is given up with a reason, holds up nothing behind it, and its incident can be told again."""
 
+import json
+
 import pytest
 from sqlalchemy import update
 
@@ -111,22 +113,19 @@ def test_a_row_that_cannot_be_read_holds_up_nothing(room, desk, text):
     assert relay_of(room, desk.queue).step() == 0
 
 
-def test_text_that_is_no_utf8_is_given_up(room, desk):
+@pytest.mark.parametrize("name", ["data", "type"])
+def test_text_that_is_no_utf8_is_given_up(room, desk, name):
     """A lone surrogate, which JSON can write and no queue can carry."""
-    alert = room.opened()
+    room.opened()
     epoch = room.store.epoch
-    for seq, name in ((1, "data"), (1, "type")):
-        message = {"source": room.policy.source, "type": "t", "previous": 0, "epoch": epoch, "data": "d"}
-        message[name] = "@"
-        import json
-
-        spoil(room, seq, json.dumps({"message": message}).replace("@", "\\ud800"))
-        relay = relay_of(room, desk.queue)
-        assert relay.step() == 0
-        assert relay.dead_letters() == 1
+    message = {"source": room.policy.source, "type": "t", "previous": 0, "epoch": epoch, "data": "d"}
+    message[name] = "@"
+    spoil(room, 1, json.dumps({"message": message}).replace("@", "\\ud800"))
+    relay = relay_of(room, desk.queue)
+    assert relay.step() == 0
+    assert relay.dead_letters() == 1
     assert desk.own() == []
     assert "UTF-8" in letters_of(room).list()[0].reason
-    assert alert.revision == 1
 
 
 def test_many_bad_messages_are_passed(room, desk, monkeypatch):

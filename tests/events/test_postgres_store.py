@@ -165,14 +165,15 @@ def test_a_writer_that_went_silent_does_not_hold_the_journal_for_ever(room, monk
                 time.sleep(0.02)
         ended.set()
 
-    thread = threading.Thread(target=hang)
+    thread = threading.Thread(target=hang, daemon=True)
     thread.start()
-    locked.wait(30)
+    assert locked.wait(30), "the writer did not get the lock"
     alert, deadline = None, time.monotonic() + 40
     while not ended.is_set() and time.monotonic() < deadline:
         with contextlib.suppress(StoreError):  # the lock's time-out may come first
             alert = room.book.record(room.finding(), None) or alert
         time.sleep(0.02)
+    assert ended.is_set(), "the server did not end the silent transaction"
     thread.join()
     stalled.close()
     assert [row.incident_id for row in room.reader.rows_after(0, 50)] == [alert.id]

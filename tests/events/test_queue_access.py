@@ -17,7 +17,7 @@ from events.queues.port import Mark, Outcome
 from events.queues.redis_streams import RedisCaseQueue
 from gridwatch.core.errors import InputError
 from tests.events.queue_kit import SOURCE, message
-from tests.servers import PROGRAMS, program_of
+from tests.servers import PROGRAMS, missing, program_of
 
 README = Path(__file__).parents[2] / "docs" / "integrate" / "README.md"
 SECRET = "s3cret-of-ours"
@@ -186,6 +186,7 @@ class TlsServers:
         process = subprocess.Popen(asked, cwd=self.files.folder, stdout=subprocess.DEVNULL)
         self._running.append(process)
         for _ in range(1000):
+            assert process.poll() is None, "the server with TLS ended"
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return port
@@ -202,7 +203,7 @@ class TlsServers:
 def tls(tmp_path_factory):
     """Servers with TLS and their certificates."""
     if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed here")
+        missing("openssl is not installed here")
     program = str(program_of("redis 7"))
     servers = TlsServers(program, Certificates(tmp_path_factory.mktemp("tls")))
     yield servers
