@@ -2,7 +2,6 @@
 """`gridwatch tokens`, and the door's part of the configuration."""
 
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,12 +20,10 @@ from gridwatch.core.errors import InputError
 
 
 @pytest.fixture
-def config(tmp_path) -> Iterator[Path]:
+def config(tmp_path) -> Path:
     file = tmp_path / "gridwatch.yaml"
     file.write_text("api: {port: 0}\n", encoding="utf-8")
-    mask = os.umask(0o022)
-    yield file
-    os.umask(mask)
+    return file
 
 
 def test_a_token_is_printed_once_and_alone(config, tmp_path, capsys):
