@@ -18,6 +18,7 @@ from api.metrics import ApiMetrics, Measured
 from api.operations import Operations
 from api.problems import MEDIA_TYPE, install_problems
 from api.routes import alerts, cameras, door, evidence, login, stream, technical
+from api.routes import operations as operations_routes
 from api.routes.depends import TOKEN
 from api.services import Services
 from api.waiting import WaitingRoom
@@ -56,6 +57,7 @@ def create_app(services: Services, *, policy: AccessPolicy | None = None, consol
         alerts.router,
         evidence.router,
         cameras.router,
+        operations_routes.router,
         door.router,
         technical.router,
     )

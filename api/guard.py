@@ -29,6 +29,8 @@ MAX_WRITE_BYTES: Final = 65_536
 MAX_REPLIES_BYTES: Final = 1 << 20
 MAX_FORM_BYTES: Final = 4_096
 LOGIN, LOGOUT, REPLIES, EVIDENCE = "/login", "/logout", "/api/v1/case-replies", "/api/v1/evidence/"
+PAGES: Final = frozenset({"/", "/cameras"})
+_ICONS: Final = frozenset({"/favicon.ico", "/cameras/favicon.ico"})
 SESSION_COOKIE: Final = "gridwatch_session"
 LOOPBACK: Final = "127.0.0.1"
 _READY: Final = "/readyz"  # strangers get an answer, who is known gets the reasons too
@@ -201,7 +203,7 @@ class Guard:
                 return slow_down(wait_s)
             self._access.wrong_tokens.failed(address)
             return not_admitted("this token admits nobody: unknown, expired or revoked", invalid=True)
-        if scope["type"] == "http" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+        if scope["type"] == "http" and scope["path"] in PAGES and "text/html" in headers.get("accept", ""):
             return RedirectResponse(LOGIN, status_code=303)
         if scope["path"].startswith(EVIDENCE) and b"sig=" in scope.get("query_string", b""):
             return not_admitted("this link is over, or is none of this server's; ask for a new one")
@@ -295,5 +297,5 @@ def _headers(policy: str, referrer: str) -> Iterable[tuple[str, str]]:
 
 
 def is_console(path: str) -> bool:
-    """Tell whether a path belongs to the console: its page, its assets and NiceGUI's own folder."""
-    return path in {"/", "/favicon.ico"} or path.startswith(("/_nicegui", "/console/"))
+    """Tell whether a path belongs to the console: its pages, their assets and NiceGUI's own folder."""
+    return path in PAGES or path in _ICONS or path.startswith(("/_nicegui", "/console/"))

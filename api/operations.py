@@ -5,7 +5,7 @@ Each asks for the right that it needs, anew at every call, so that a token that 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,35 +16,36 @@ from api.access import NOBODY, Access, Caller, Right
 from api.errors import NothingStored, UnknownCamera
 from api.metrics import ApiMetrics
 from api.services import Services
-from events.alerts import Activity, Alert, AlertFilter, AlertPage, CaseState, Decision, DismissReason
+from api.watching import CamerasWanted, Coverage, SeenCamera, Watching
+from events.alerts import (
+    Activity,
+    Alert,
+    AlertFilter,
+    AlertPage,
+    CaseState,
+    Decision,
+    DismissReason,
+    StillRef,
+)
 from events.errors import DecisionConflict, IllegalDecision, UnknownRevision
 from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP
 from events.exchange import Exchange, MessagePage
 from events.grids import Grid
 from events.journal import Row
+from events.operations_reading import OperationsPage
 from events.outbox import Outbox
-from gridwatch.core.camera import CameraStatus, SightState
+from events.troubles import TroubleKind
+from gridwatch.core.camera import CameraStatus
+from gridwatch.core.coverage import CameraDay
 from gridwatch.core.errors import InputError
 from gridwatch.core.zone import Kind
 
 log = structlog.get_logger("api")
 T = TypeVar("T")
+ACTUAL: Final = "actual"
+RUN_MODES: Final = (ACTUAL, "exercise", "test")
+ANY_CAMERA: Final = CamerasWanted()
 _SEQ_DIGITS: Final = 18  # fits 64 bits
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How much is seen: the proof beside every list.
-
-    Attributes:
-        seeing: cameras whose looks are answered; a degraded camera is not one of them.
-        oldest_look_s: the largest age of a seeing camera's last look; None where none sees, or one has no look yet.
-    """
-
-    cameras: int
-    seeing: int
-    blind: int
-    oldest_look_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Operations:
     ) -> None:
         self._services, self._metrics, self._access = services, metrics, access
         self._exchange = Exchange(Outbox(services.alerts.store, services.clock), services.book)
+        self._watching = Watching(services)
         self.caller = caller
 
     def of(self, caller: Caller) -> "Operations":
@@ -83,11 +85,17 @@ class Operations:
 
     def coverage(self) -> Coverage:
         """Return what is seen now."""
-        return coverage_of(self._services.live.statuses())
+        return self._watching.coverage()
 
     def alerts(self, wanted: AlertFilter, cursor: str | None, limit: int) -> AlertPage:
-        """Return one page of alerts, newest first."""
+        """Return one page of alerts, newest first.
+
+        Where no run mode is asked for, these are actual ones and those of this machine's own mode: what a test camera does
+        as an exercise stands in nobody's way.
+        """
         self.need(Right.SEE)
+        if not wanted.run_modes:
+            wanted = replace(wanted, run_modes=tuple({ACTUAL, self._services.run_mode}))
         return self._services.alerts.list(wanted, cursor, limit)
 
     def alert(self, alert_id: str) -> Alert:
@@ -152,14 +160,23 @@ class Operations:
             ),
         )
 
-    def still(self, alert_id: str, *, masked: bool) -> tuple[Path, str]:
-        """Return an alert's picture and its SHA-256; the masked one has its persons blurred."""
-        return self.still_of(self.alert(alert_id), masked=masked)
+    def still(self, alert_id: str, *, masked: bool, detail: bool = False) -> tuple[Path, str]:
+        """Return an alert's picture and its SHA-256; the masked one has its persons blurred.
+
+        Args:
+            detail: the larger one, from the main stream of a camera of which a smaller one is looked at.
+        """
+        alert = self.alert(alert_id)
+        if detail:
+            return self._still_of(alert, alert.detail.still if alert.detail else None, masked=masked)
+        return self.still_of(alert, masked=masked)
 
     def still_of(self, alert: Alert, *, masked: bool) -> tuple[Path, str]:
         """As `still`, of an alert that was read: its boxes belong on this very picture."""
         self.need(Right.SEE)
-        still = alert.still
+        return self._still_of(alert, alert.still, masked=masked)
+
+    def _still_of(self, alert: Alert, still: StillRef | None, *, masked: bool) -> tuple[Path, str]:
         if still is None:
             raise NothingStored("still", "none")
         sha256, suffix = (still.masked_sha256, MASKED) if masked else (still.sha256, CLEAN)
@@ -168,25 +185,65 @@ class Operations:
             self._note_view("still", alert.id)
         return path, sha256
 
-    def clip(self, alert_id: str) -> tuple[Path, str]:
-        """Return an alert's clip and its SHA-256."""
-        self.need(Right.SEE)
-        clip = self._services.alerts.get(alert_id).clip
-        if clip.state != "ready" or clip.sha256 is None:
-            raise NothingStored("clip", clip.state)
-        path = self._services.evidence.path(clip.sha256, CLIP)
+    def clip(self, alert_id: str, *, detail: bool = False) -> tuple[Path, str]:
+        """Return an alert's clip and its SHA-256; `detail`: the one from the main stream, as of `still`."""
+        alert = self.alert(alert_id)
+        sha256, state = alert.clip.sha256, alert.clip.state
+        if detail:
+            sha256, state = alert.detail.clip_sha256 if alert.detail else None, "none"
+        if sha256 is None:
+            raise NothingStored("clip", state)
+        path = self._services.evidence.path(sha256, CLIP)
         self._note_view("clip", alert_id)
-        return path, clip.sha256
+        return path, sha256
 
     def masked_still(self, sha256: str) -> Path:
         """Return the picture that may leave, by its hash; a clean one is never found here."""
         self.need(Right.EVIDENCE)
         return self._services.evidence.path(sha256, MASKED)
 
-    def cameras(self) -> Sequence[CameraStatus]:
-        """Return every camera's state, in configuration order."""
+    def cameras(self, wanted: CamerasWanted = ANY_CAMERA) -> Sequence[CameraStatus]:
+        """Return the states of the cameras that are wanted, in configuration order."""
         self.need(Right.SEE)
-        return self._services.live.statuses()
+        return self._watching.statuses(wanted)
+
+    def seen(self, statuses: Sequence[CameraStatus]) -> Sequence[SeenCamera]:
+        """Return cameras with what the register and the store know of them."""
+        self.need(Right.SEE)
+        return self._watching.seen(statuses)
+
+    def camera(self, camera_id: str) -> SeenCamera:
+        """Return one camera, or raise UnknownCamera."""
+        self.need(Right.SEE)
+        found = [one for one in self._services.live.statuses() if one.camera_id == camera_id]
+        if not found:
+            raise UnknownCamera(camera_id)
+        return self._watching.seen(found)[0]
+
+    def accept_view(self, camera_id: str, *, reason: str = "") -> SeenCamera:
+        """Record that the caller takes what a camera shows now for what its zones are drawn on; return its state.
+
+        Raises:
+            UnknownCamera: no such camera is watched.
+        """
+        self.need(Right.DECIDE)
+        seen, control = self.camera(camera_id), self._services.control
+        if control is None or not control.accept_view(camera_id):
+            raise UnknownCamera(camera_id)
+        log.info("view_accepted", camera_id=camera_id, by=self.caller.name, reason=reason)
+        return seen
+
+    def days_of(self, camera_id: str) -> Sequence[CameraDay]:
+        """Return how long a camera saw on its last days, newest first."""
+        self.need(Right.SEE)
+        return self._watching.days_of(camera_id)
+
+    def operations_alerts(
+        self, kind: TroubleKind | None, cursor: str | None, limit: int, *, open_only: bool
+    ) -> OperationsPage:
+        """Return a page of what keeps cameras from seeing, newest first."""
+        self.need(Right.SEE)
+        return self._watching.alerts(kind, cursor, limit, open_only=open_only)
 
     def picture(self, camera_id: str) -> bytes:
         """Return a camera's last picture as JPEG."""
@@ -268,18 +325,6 @@ class Operations:
             raise
         finally:
             self._metrics.decisions.labels(decision.value, outcome).inc()
-
-
-def coverage_of(statuses: Sequence[CameraStatus]) -> Coverage:
-    """Sum up what is seen."""
-    seeing = [status for status in statuses if status.state is SightState.SEEING]
-    ages = [status.last_look_age_s for status in seeing if status.last_look_age_s is not None]
-    return Coverage(
-        cameras=len(statuses),
-        seeing=len(seeing),
-        blind=sum(status.state is SightState.BLIND for status in statuses),
-        oldest_look_s=round(max(ages), 1) if ages and len(ages) == len(seeing) else None,
-    )
 
 
 def page_of(

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.access import LINK_MOST_S
-from api.operations import Coverage, Stats
+from api.operations import Stats
+from api.watching import Coverage
 from events.alerts import (
     Activity,
     Alert,
@@ -16,13 +17,13 @@ from events.alerts import (
     CaseUnit,
     Decided,
     Decision,
+    DetailRef,
     DismissReason,
     Handling,
     UnitRole,
 )
 from events.grids import Grid
 from events.journal import Row
-from gridwatch.core.camera import CameraStatus, SightState
 from gridwatch.core.finding import Box, Fact
 from gridwatch.core.ports import LeavingClip
 from gridwatch.core.zone import Kind
@@ -43,6 +44,9 @@ class CoverageShape(Shape):
     cameras: int = Field(description="configured cameras")
     seeing: int = Field(description="cameras whose looks are answered")
     blind: int = Field(description="cameras that cannot see")
+    not_covered: int = Field(
+        description="all that are not seeing: blind, degraded, a dome elsewhere, off, in maintenance"
+    )
     oldest_look_s: float | None = Field(
         description="age of the oldest last look among the seeing cameras; null where none sees, or one has none yet"
     )
@@ -54,6 +58,7 @@ class CoverageShape(Shape):
             cameras=coverage.cameras,
             seeing=coverage.seeing,
             blind=coverage.blind,
+            not_covered=coverage.not_covered,
             oldest_look_s=coverage.oldest_look_s,
         )
 
@@ -75,7 +80,7 @@ class BoxShape(Shape):
 
 
 class StillShape(Shape):
-    """Where the picture is, and the SHA-256 of its bytes."""
+    """Where the file is, and the SHA-256 of its bytes."""
 
     url: str
     sha256: str
@@ -87,6 +92,23 @@ class ClipShape(Shape):
     state: str
     url: str | None
     sha256: str | None
+
+
+class DetailShape(Shape):
+    """What the camera's main stream shows, where a smaller one is looked at; `boxes` belong on neither."""
+
+    still: StillShape | None = Field(description="its first picture after the opening, larger")
+    clip: StillShape | None = Field(description="from then on; null where `clip` is from the main stream")
+
+    @classmethod
+    def of(cls, alert: Alert, detail: DetailRef) -> "DetailShape":
+        """Build it."""
+        url = f"/api/v1/alerts/{alert.id}/{{}}?detail=true"
+        still, clip = detail.still, detail.clip_sha256
+        return cls(
+            still=StillShape(url=url.format("still"), sha256=still.sha256) if still else None,
+            clip=StillShape(url=url.format("clip"), sha256=clip) if clip else None,
+        )
 
 
 class DecidedShape(Shape):
@@ -168,6 +190,7 @@ class AlertShape(Shape):
     boxes: list[BoxShape]
     still: StillShape | None
     clip: ClipShape
+    detail: DetailShape | None = Field(default=None, description="null as long as there is nothing of it")
     decided: DecidedShape | None
     due: Mapping[str, datetime]
     handling: HandlingShape | None = Field(
@@ -177,12 +200,13 @@ class AlertShape(Shape):
     @classmethod
     def of(cls, alert: Alert) -> "AlertShape":
         """Build it."""
-        taken = set(cls.model_fields) - {"boxes", "still", "clip", "decided", "handling"}
+        taken = set(cls.model_fields) - {"boxes", "still", "clip", "detail", "decided", "handling"}
         return cls(
             **{name: getattr(alert, name) for name in taken},
             boxes=[BoxShape.of(box) for box in alert.boxes],
             still=still_of(alert),
             clip=clip_of(alert),
+            detail=DetailShape.of(alert, alert.detail) if alert.detail else None,
             decided=DecidedShape.of(alert.decided) if alert.decided else None,
             handling=HandlingShape.of(alert.handling) if alert.handling else None,
         )
@@ -221,25 +245,6 @@ class RowShape(Shape):
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
 
-class CameraShape(Shape):
-    """What is known of one camera's sight now."""
-
-    camera_id: str
-    name: str
-    state: SightState
-    reason: str
-    since: datetime
-    last_look_at: datetime | None
-    last_look_age_s: float | None
-    picture_url: str
-
-    @classmethod
-    def of(cls, status: CameraStatus, picture_url: str) -> "CameraShape":
-        """Build it."""
-        taken = set(cls.model_fields) - {"picture_url"}
-        return cls(**{name: getattr(status, name) for name in taken}, picture_url=picture_url)
-
-
 class GridShape(Shape):
     """One grid."""
 
@@ -268,14 +273,6 @@ class RowsShape(Shape):
     """A page of an incident's changes, oldest first."""
 
     items: list[RowShape]
-    next: str | None
-    coverage: CoverageShape
-
-
-class CamerasShape(Shape):
-    """A page of cameras, in configuration order."""
-
-    items: list[CameraShape]
     next: str | None
     coverage: CoverageShape
 

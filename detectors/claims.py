@@ -17,6 +17,7 @@ from gridwatch.core.geometry import Float32, Polygon, bottom_centre, centre, ins
 from gridwatch.core.zone import Kind, Zone
 
 UPDATE_EVERY_S = 2.0
+TOGETHER_S = 0.95  # looks of a followed camera that are nearer than this say one thing together, as one look does elsewhere
 LONGEST_STEP_S = 8.0  # a look every 4 s at least, at the next key frame; beyond that nobody was looking
 
 
@@ -27,11 +28,15 @@ class Moment:
     Attributes:
         observed_s: seconds under observation so far. It stands still across unanswered looks and long gaps,
             so that silence neither ends a claim nor adds to a dwell.
+        followed: the camera is looked at more often than its key frames come.
+        compared_mono_s: the look that changes inside the boxes were measured against; None where they were not.
     """
 
     at_mono_s: float
     captured_at: datetime
     observed_s: float
+    followed: bool = False
+    compared_mono_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

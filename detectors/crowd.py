@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.claims import Claim, Hold, Moment, Statement, Topic, as_boxes, in_zone
+from detectors.claims import TOGETHER_S, Claim, Hold, Moment, Statement, Topic, as_boxes, in_zone
 from gridwatch.core.detections import Detections, ObjectClass
 from gridwatch.core.finding import Fact, Finding
 from gridwatch.core.geometry import Polygon, inside
@@ -18,6 +18,7 @@ from gridwatch.core.zone import Kind, Zone
 
 _PERSON_AT_LEAST = 0.25
 _PERSON_SURELY = 0.5
+_LOOK_WORTH_S = 2.0  # a look of a followed camera counts as much of one as it covers of this
 _LEAVES_AT = 0.8  # share of the limit below which the zone has emptied
 _MARGIN_S = 15.0  # looks come every 8 s at worst, and one of them may fall short
 _SHARE_OFF, _PEOPLE_OFF = 0.25, 7.0  # the counter's measured error: in dense pictures, in light ones
@@ -77,14 +78,24 @@ class CrowdRule:
     """Opens above the limit for the dwell, in at least two looks; ends below 0.8 of it for a while."""
 
     def __init__(self, camera_id: str, zone: Zone) -> None:
+        self.zone = zone
         self._limit = zone.crowd
         self._counter = ZoneCounter(zone.polygon)
         hold = Hold(seconds=min(max(zone.crowd.dwell_s, 10.0), 120.0), looks=3)
         self._claim = Claim(Topic(camera_id, zone, Kind.CROWD, "count"), hold)
         # The first look above the limit since the zone was last empty. An open claim keeps it through a dip.
         self._since: Moment | None = None
-        self._looks_over = 0
-        self._looks = 0
+        self._looks_over = self._looks = 0
+        self._worth_over = self._worth = (
+            0.0  # the same, a followed camera's looks by the time that they cover
+        )
+        self._last_s = 0.0
+        self._filled_s = float("-inf")  # the last look that did not find the zone emptied, observed seconds
+
+    @property
+    def is_forming(self) -> bool:
+        """Whether there were more people than the limit since the zone was last empty."""
+        return self._since is not None
 
     @property
     def claims_within_s(self) -> float:
@@ -93,30 +104,38 @@ class CrowdRule:
 
     def update(self, moment: Moment, detections: Detections) -> list[Finding]:
         """Take one answered look; return what is to be said."""
+        step_s, self._last_s = moment.observed_s - self._last_s, moment.observed_s
+        worth = min(1.0, step_s / _LOOK_WORTH_S) if moment.followed else 1.0
         count, boxes = self._counter.count(detections)
         over = count.people > self._limit.limit
         if count.people < _LEAVES_AT * self._limit.limit:
-            return self._below(moment)
+            return self._below(moment, worth)
+        self._filled_s = moment.observed_s
         if self._since is None:
             if not over:
                 return self._claim.advance(moment, None)
             self._since, self._looks_over, self._looks = moment, 0, 0
-        self._looks_over += over
-        self._looks += 1
+            self._worth_over = self._worth = 0.0
+        self._count(worth, over=over)
         statement = self._statement(moment, self._since, count, boxes)
         return self._claim.advance(moment, replace(statement, enters=over and statement.enters))
 
-    def _below(self, moment: Moment) -> list[Finding]:
-        self._looks += 1
+    def _count(self, worth: float, *, over: bool) -> None:
+        self._looks_over, self._worth_over = self._looks_over + over, self._worth_over + over * worth
+        self._looks, self._worth = self._looks + 1, self._worth + worth
+
+    def _below(self, moment: Moment, worth: float) -> list[Finding]:
+        self._count(worth, over=False)
         said = self._claim.advance(moment, None)
-        if not self._claim.is_open:
+        # A followed camera has many more looks that may fall short: one alone does not empty a zone.
+        if not self._claim.is_open and moment.observed_s - self._filled_s >= TOGETHER_S:
             self._since = None
         return said
 
     def _statement(self, moment: Moment, since: Moment, count: Count, boxes: Detections) -> Statement:
         dwell_s = moment.observed_s - since.observed_s
         # Looks between 0.8 of the limit and the limit keep the dwell but must not carry it.
-        enough = self._looks_over >= 2 and 2 * self._looks_over > self._looks  # noqa: PLR2004  two looks
+        enough = self._looks_over >= 2 and 2 * self._worth_over > self._worth  # noqa: PLR2004  two looks
         return Statement(
             enters=enough and dwell_s >= self._limit.dwell_s,
             stays=True,

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """All detectors of one camera. Pure and deterministic: the same looks and answers give the same findings.
 
-Not a pipeline: it neither decodes nor infers, keeps no pictures (but one small luma view) and starts nothing.
+Not a pipeline: it neither decodes nor infers, keeps no pictures (but a few small luma views) and starts nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from detectors.burning import BurningRule
 from detectors.change import ChangeMeter
@@ -17,8 +18,9 @@ from detectors.traffic import TrafficRule
 from gridwatch.core.camera import Camera
 from gridwatch.core.detections import Detections, Part, Unknown
 from gridwatch.core.finding import Finding
-from gridwatch.core.look import Look
-from gridwatch.core.zone import Kind
+from gridwatch.core.geometry import WHOLE_PICTURE
+from gridwatch.core.look import Interest, Look, LookReason
+from gridwatch.core.zone import Kind, Zone
 
 
 class Judge:
@@ -32,7 +34,8 @@ class Judge:
         self._crowds = [CrowdRule(camera.camera_id, zone) for zone in camera.zones_for(Kind.CROWD)]
         self._traffic = [TrafficRule(camera.camera_id, zone) for zone in camera.zones_for(Kind.TRAFFIC)]
         self._last_mono_s: float | None = None
-        self._observed_s = 0.0
+        self._at_home = True
+        self._observed_s = self._observed_home_s = 0.0
 
     @property
     def parts(self) -> frozenset[Part]:
@@ -45,6 +48,27 @@ class Judge:
         if self._traffic:
             wanted.add(Part.PEOPLE)
         return frozenset(wanted)
+
+    @property
+    def wants_follow(self) -> Interest:
+        """How much the camera is to be followed after the last look.
+
+        While fire or smoke is claimed, or a look of the last 8 s spoke for it: flames and smoke come and go between key
+        frames. Crowds and stopped vehicles take their tens of seconds at key-frame cadence and want nothing.
+        """
+        rules = (rule for rule in (*self._fires, *self._smokes) if self._sees(rule.zone))
+        return max((rule.interest for rule in rules), default=Interest.NOTHING)
+
+    @property
+    def suspects(self) -> bool:
+        """Whether something may be there that needs more looks: a reason to stay with a camera that takes turns."""
+        forming = any(rule.is_forming for rule in self._crowds if self._sees(rule.zone))
+        return forming or self.wants_follow is not Interest.NOTHING
+
+    @property
+    def observed_s(self) -> float:
+        """For how long answered looks at the home picture have observed it, seconds: of a long gap only 8 s count."""
+        return self._observed_home_s
 
     def claims_within_s(self, kind: Kind) -> float:
         """Return the observed seconds that the rules for `kind` may need to claim what is there from the first look.
@@ -63,8 +87,9 @@ class Judge:
     def update(self, look: Look, answer: Detections | Unknown) -> list[Finding]:
         """Take one look and the network's answer to it; return what is to be said, in the order of kinds.
 
-        `Unknown` is no evidence in either direction: no claim opens, none ends, no dwell grows. A look that is
-        not newer than the last is ignored.
+        `Unknown` is no evidence in either direction: no claim opens, none ends, no dwell grows. So it is for zones that
+        were drawn, where the look is not of the picture that they were drawn on. A look that is not newer than the last
+        is ignored.
 
         Raises:
             ForeignLook: the look is another camera's.
@@ -73,27 +98,63 @@ class Judge:
             raise ForeignLook(self._camera_id, look.camera_id)
         if self._last_mono_s is not None and look.at_mono_s <= self._last_mono_s:
             return []
-        moment = self._observe(look, answered=isinstance(answer, Detections))
+        stepped_s = self._step(look, answered=isinstance(answer, Detections))
         if isinstance(answer, Unknown):
             return []
         detections = self._meter.measure(look, answer)
-        return self._judge(moment, detections)
+        return self._judge(self._times(look, stepped_s), detections)
 
-    def _judge(self, moment: Moment, detections: Detections) -> list[Finding]:
+    def _judge(self, times: "_Times", detections: Detections) -> list[Finding]:
         flames = flames_only(detections)
-        said = [finding for rule in self._fires for finding in rule.update(moment, flames)]
-        beside_fire = any(rule.is_claimed for rule in self._fires)
+        said: list[Finding] = []
+        for fire in self._fires:
+            if moment := times.of(fire.zone):
+                said += fire.update(moment, flames)
+        since = [rule.claimed_since_s for rule in self._fires if rule.claimed_since_s is not None]
         for smoke in self._smokes:
-            said += smoke.update(moment, detections, beside_fire=beside_fire)
+            if moment := times.of(smoke.zone):
+                said += smoke.update(moment, detections, fire_since_s=min(since, default=None))
         for crowd in self._crowds:
-            said += crowd.update(moment, detections)
+            if moment := times.of(crowd.zone):
+                said += crowd.update(moment, detections)
         for traffic in self._traffic:
-            said += traffic.update(moment, detections)
+            if moment := times.of(traffic.zone):
+                said += traffic.update(moment, detections)
         return said
 
-    def _observe(self, look: Look, *, answered: bool) -> Moment:
+    def _sees(self, zone: Zone) -> bool:
+        return self._at_home or zone.polygon == WHOLE_PICTURE
+
+    def _step(self, look: Look, *, answered: bool) -> float:
+        """Note the look's time; return the observed seconds since the one before."""
         # The time up to an unanswered look counts for nothing, and so does all but 8 s of a long gap.
-        if answered and self._last_mono_s is not None:
-            self._observed_s += min(look.at_mono_s - self._last_mono_s, LONGEST_STEP_S)
-        self._last_mono_s = look.at_mono_s
-        return Moment(look.at_mono_s, look.captured_at, self._observed_s)
+        last_s, self._last_mono_s = self._last_mono_s, look.at_mono_s
+        return min(look.at_mono_s - last_s, LONGEST_STEP_S) if answered and last_s is not None else 0.0
+
+    def _times(self, look: Look, stepped_s: float) -> "_Times":
+        self._observed_s += stepped_s
+        if look.at_home and self._at_home:
+            self._observed_home_s += stepped_s
+        self._at_home = look.at_home
+        whole = Moment(
+            look.at_mono_s,
+            look.captured_at,
+            self._observed_s,
+            followed=look.why is LookReason.FOLLOW,
+            compared_mono_s=self._meter.compared_mono_s,
+        )
+        return _Times(whole, replace(whole, observed_s=self._observed_home_s) if look.at_home else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """A look's time for zones over the whole picture, and for those that were drawn on the home picture.
+
+    A camera that is away from it shows something else there: no evidence either way, and its time stands still.
+    """
+
+    whole: Moment
+    drawn: Moment | None
+
+    def of(self, zone: Zone) -> Moment | None:
+        return self.whole if zone.polygon == WHOLE_PICTURE else self.drawn

@@ -6,16 +6,18 @@ looks whose change could be measured count; a box whose inside does not change n
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.claims import Moment
+from detectors.claims import TOGETHER_S, Moment
 from gridwatch.core.detections import Detections
 from gridwatch.core.geometry import Float32, box_area, centre, iou
 
+FORMS_S = 8.0  # two looks of a camera at rest: for so long it is worth to look on more closely
+_REMEMBERED_S = 600.0
 _MOST_SITES = 24  # a picture full of reflections must not grow the memory
 
 
@@ -27,7 +29,8 @@ class Thresholds:
         low: confidence from which a box speaks for a claim at all.
         high: confidence that at least one of them must reach: the network's operating point.
         change_floor: mean absolute luma difference inside (0 to 255) below which a box is a fixture.
-        looks_needed: looks in favour to open, out of the last `window_looks` and `window_s`.
+        looks_needed: looks in favour to open, out of the last `window_looks` and `window_s`; looks of less than a
+            second count as one.
         span_s: time between the first and the last of them, at least.
     """
 
@@ -42,27 +45,59 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What one measured look said of one place; `in_favour` is false for a miss or an unchanged inside."""
+    """What a measured look said of one place; `in_favour` is false for a miss or an unchanged inside.
+
+    Looks of less than a second are one mark, in favour if one of them is: else a camera that is followed would have five
+    looks behind it after two seconds, and a thing that flickers would be gone from them at once.
+
+    Attributes:
+        moment: the first of them that is in favour, else the first.
+        began_s: the first of them, observed seconds.
+        spoke_s: the last of them that is in favour, observed seconds; 0.0 where none is.
+        looks, looks_in_favour: how many they are.
+    """
 
     moment: Moment
     in_favour: bool
     confidence: float = 0.0
     change: float = 0.0
     area: float = 0.0
+    began_s: float = 0.0
+    spoke_s: float = 0.0
+    looks: int = 1
+    looks_in_favour: int = 0
+
+    def and_then(self, later: "Mark") -> "Mark":
+        """Return both as one."""
+        weights = [(mark.in_favour, mark.confidence) for mark in (later, self)]
+        return replace(
+            later if weights[0] >= weights[1] else self,
+            moment=self.moment if self.in_favour or not later.in_favour else later.moment,
+            began_s=self.began_s,
+            spoke_s=max(self.spoke_s, later.spoke_s),
+            looks=self.looks + later.looks,
+            looks_in_favour=self.looks_in_favour + later.looks_in_favour,
+        )
 
 
 @dataclass(slots=True, eq=False)
 class Site:
-    """A place where boxes recur: its last box and its last marks."""
+    """A place where boxes recur: its last box and its last marks, the looks that gave the first and the last one."""
 
     box: Float32
     marks: deque[Mark]
+    last: Moment
     began_at: datetime | None = None
     began_area: float = 0.0
+    founded_s: float = 0.0  # observed
 
     def add(self, mark: Mark, box: Float32 | None) -> None:
         """Add one look's mark; `box` (4,) is where it was seen, None for a miss."""
-        self.marks.append(mark)
+        self.last = mark.moment
+        if self.marks and mark.began_s - self.marks[-1].began_s < TOGETHER_S:
+            self.marks[-1] = self.marks[-1].and_then(mark)
+        else:
+            self.marks.append(mark)
         if box is not None:
             self.box = box
         if mark.in_favour and self.began_at is None:
@@ -85,6 +120,9 @@ class Recurrence:
     def __init__(self, thresholds: Thresholds) -> None:
         self.thresholds = thresholds
         self._sites: list[Site] = []
+        self._left: deque[tuple[Float32, float, float]] = deque(
+            maxlen=_MOST_SITES
+        )  # box, founded, left; observed s
 
     def __len__(self) -> int:
         return len(self._sites)
@@ -109,6 +147,19 @@ class Recurrence:
         """Return the strongest site whose evidence suffices to open a claim, or None."""
         return max(filter(self._suffices, self._sites), key=_weight, default=None)
 
+    def forms(self, moment: Moment) -> bool:
+        """Tell whether a look of the last seconds spoke for something."""
+        oldest_s = moment.observed_s - FORMS_S
+        return any(mark.in_favour and mark.spoke_s >= oldest_s for site in self._sites for mark in site.marks)
+
+    def newest_place_s(self, detections: Detections) -> float:
+        """Return since when boxes recur at the place of these that is the newest, observed seconds; -inf without boxes.
+
+        To be asked after `update` with the same boxes among others: each has its place then.
+        """
+        owners = self._owners(detections)
+        return max((self._sites[owner].founded_s for owner in owners if owner >= 0), default=float("-inf"))
+
     def clear(self) -> None:
         """Forget everything."""
         self._sites.clear()
@@ -117,7 +168,7 @@ class Recurrence:
         favour = site.in_favour
         if len(favour) < self.thresholds.looks_needed:
             return False
-        span_s = favour[-1].moment.observed_s - favour[0].moment.observed_s
+        span_s = favour[-1].spoke_s - favour[0].moment.observed_s
         best = max(mark.confidence for mark in favour)
         return span_s >= self.thresholds.span_s and best >= self.thresholds.high
 
@@ -131,22 +182,46 @@ class Recurrence:
 
     def _mark(self, site: Site, moment: Moment, boxes: Detections) -> None:
         if not len(boxes):
-            site.add(Mark(moment, in_favour=False), None)
+            site.add(Mark(moment, in_favour=False, began_s=moment.observed_s), None)
             return
         alive = boxes.change >= self.thresholds.change_floor
         best = int(np.argmax(boxes.confidence + alive))  # a box that changes comes before any that does not
         area = float(box_area(boxes.xyxy[best])[0])
-        mark = Mark(moment, bool(alive[best]), float(boxes.confidence[best]), float(boxes.change[best]), area)
+        mark = Mark(
+            moment,
+            bool(alive[best]),
+            float(boxes.confidence[best]),
+            float(boxes.change[best]),
+            area,
+            began_s=moment.observed_s,
+            spoke_s=moment.observed_s if alive[best] else 0.0,
+            looks_in_favour=int(alive[best]),
+        )
         site.add(mark, boxes.xyxy[best])
 
     def _found(self, moment: Moment, box: Detections) -> None:
         # An earlier box of this very look may have founded the site already.
         owner = int(self._owners(box)[0])
-        if owner >= 0 and self._sites[owner].marks[-1].moment is moment:
+        if owner >= 0 and self._sites[owner].last is moment:
             return
-        site = Site(box.xyxy[0], deque(maxlen=self.thresholds.window_looks))
+        site = Site(
+            box.xyxy[0],
+            deque(maxlen=self.thresholds.window_looks),
+            moment,
+            founded_s=self._founded_s(box.xyxy, moment),
+        )
         self._mark(site, moment, box)
         self._sites.append(site)
+
+    def _founded_s(self, box: Float32, moment: Moment) -> float:
+        """Return since when boxes recur at the place of `box` (1, 4): what pauses for some minutes has not come anew."""
+        recent = [left for left in self._left if moment.observed_s - left[2] <= _REMEMBERED_S]
+        if not recent:
+            return moment.observed_s
+        same = _likeness(box, np.stack([left[0] for left in recent]))[0] > 0
+        return min(
+            (left[1] for left, is_it in zip(recent, same, strict=True) if is_it), default=moment.observed_s
+        )
 
     def _forget(self, moment: Moment) -> None:
         for site in self._sites:
@@ -154,6 +229,9 @@ class Recurrence:
         alive = [site for site in self._sites if any(mark.confidence > 0 for mark in site.marks)]
         if len(alive) > _MOST_SITES:
             alive = sorted(alive, key=_weight, reverse=True)[:_MOST_SITES]
+        for site in self._sites:
+            if site not in alive:
+                self._left.append((site.box, site.founded_s, moment.observed_s))
         self._sites = alive
 
 

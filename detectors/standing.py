@@ -5,7 +5,8 @@ A vehicle stands where a box recurs and its inside stays the same. Another vehic
 inside; so does one that drives past in front, which is why a few such looks interrupt a stand without ending it.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ _STAYS = 0.75
 _UNCOVERED = 0.85
 _PARKED_S = 600.0  # so long the place of what stood there from the start is remembered unseen
 _GAP_LOOKS = 3
+_LOOK_WORTH_S = 2.5  # a look of a followed camera counts as much of one as it covers of this
+_HITS_S = 2.5
 _GAP_S = 15.0
 _SINGLE = 0.6  # IoU above which two boxes of one look are one vehicle called by two names
 
@@ -39,6 +42,7 @@ class Place:
         from_start: a vehicle stood there at the first look already, so nobody saw it come.
         since: the first look of the present stand; None while nothing stands there.
         anchor: (4,), the outline when the stand began: what creeps away from it does not stand.
+        hits: the looks of the last seconds in which a vehicle lay there, without a gap.
         still_looks: looks in which it was seen to stand; `looks`: all looks since then, but those
             that showed a box whose change could not be measured.
     """
@@ -52,8 +56,9 @@ class Place:
     anchor: Float32 | None = None
     still_looks: int = 0
     looks: int = 0
-    gap_looks: int = 0
+    gap_looks: float = 0
     queued_until_s: float | None = None
+    hits: deque[Moment] = field(default_factory=lambda: deque(maxlen=8))
 
     @property
     def seen(self) -> bool:
@@ -64,37 +69,52 @@ class Place:
         """Return for how long (observed) something has stood there."""
         return 0.0 if self.since is None else moment.observed_s - self.since.observed_s
 
-    def take(self, moment: Moment, box: Float32, *, change: float) -> None:
-        """Take a look's box: how much its inside changed (NaN: not measured)."""
+    def take(self, moment: Moment, box: Float32, *, change: float, worth: float = 1.0) -> None:
+        """Take a look's box: how much its inside changed (NaN: not measured), and how much of a usual look it is."""
         if np.isnan(change):
-            self.last_hit = moment  # it is there, but whether it stood cannot be told: no look for or against
+            self._hit(moment)  # it is there, but whether it stood cannot be told: no look for or against
             return
         self.looks += self.since is not None
         if change > _STILL_MAX or self._crept(box):
-            self._moves(box)
+            self._moves(box, worth)
         elif self.since is None:
-            # It has stood since the look before, with which the inside was compared.
-            self.since, self.still_looks, self.looks = moment if self.gap_looks else self.last_hit, 1, 1
+            self.since, self.still_looks, self.looks = self._stood_since(moment), 1, 1
             self.gap_looks, self.box, self.anchor = 0, box, box
         else:
             self.still_looks, self.gap_looks, self.box = self.still_looks + 1, 0, box
+        self._hit(moment)
+
+    def _hit(self, moment: Moment) -> None:
         self.last_hit = moment
+        self.hits.append(moment)
+        while moment.observed_s - self.hits[0].observed_s > _HITS_S:
+            self.hits.popleft()
+
+    def _stood_since(self, moment: Moment) -> Moment:
+        # It has stood since the look with which the inside was compared: the one before, or of a followed camera an older one.
+        if self.gap_looks:
+            return moment
+        compared_mono_s = moment.compared_mono_s or 0.0
+        return next((hit for hit in self.hits if hit.at_mono_s >= compared_mono_s), self.last_hit)
 
     def _crept(self, box: Float32) -> bool:
         return self.anchor is not None and float(iou(box, self.anchor)[0, 0]) < _STAYS
 
-    def _moves(self, box: Float32) -> None:
+    def _moves(self, box: Float32, worth: float) -> None:
         # Something drives here, perhaps only in front of what stands here: the stand is interrupted.
         if self.since is not None:
-            self.gap_looks += 1
+            self.gap_looks += worth
             return
-        self.from_start = self.from_start and float(iou(box, self.box)[0, 0]) >= _UNCOVERED
+        if float(iou(box, self.box)[0, 0]) < _UNCOVERED:
+            self.from_start = False
+            self.hits.clear()
         self.box, self.gap_looks = box, 0
 
-    def miss(self) -> None:
+    def miss(self, worth: float = 1.0) -> None:
         """Take a look that showed no vehicle there."""
         self.looks += self.since is not None
-        self.gap_looks += 1
+        self.gap_looks += worth
+        self.hits.clear()
 
     def leave(self) -> None:
         """Nothing is seen to stand there any more (what is overlooked for a while was still not seen to come)."""
@@ -108,12 +128,17 @@ class StandingPlaces:
     def __init__(self) -> None:
         self._places: list[Place] = []
         self._first = True
+        self._last_s = 0.0
+        self._worth = 1.0
 
     def __len__(self) -> int:
         return len(self._places)
 
     def update(self, moment: Moment, vehicles: Detections) -> None:
         """Take the vehicles (see `vehicles_of`) of one answered look, with `change` measured."""
+        step_s = moment.observed_s - self._last_s
+        self._worth = min(1.0, step_s / _LOOK_WORTH_S) if moment.followed else 1.0
+        self._last_s = moment.observed_s
         # What stands has the first claim on a box; what drives past takes what is left.
         self._places.sort(key=lambda place: (place.since is None, -place.still_looks))
         agreement = self._agreement(vehicles)
@@ -146,10 +171,11 @@ class StandingPlaces:
     ) -> None:
         best = int(np.argmax(agreement)) if len(agreement) else -1
         if best < 0 or agreement[best] < _SAME_BOX:
-            place.miss()
+            place.miss(self._worth)
         else:
             taken[best] = True
-            place.take(moment, vehicles.xyxy[best], change=float(vehicles.change[best]))
+            change = float(vehicles.change[best])
+            place.take(moment, vehicles.xyxy[best], change=change, worth=self._worth)
             place.confidence = float(vehicles.confidence[best])
             place.class_id = int(vehicles.class_id[best])
         gone_s = moment.observed_s - place.last_hit.observed_s
@@ -165,13 +191,15 @@ class StandingPlaces:
         # A first box whose inside did not change was there before the network noticed it: nobody saw it come.
         change = float(vehicles.change[index])
         unseen_arrival = self._first or not change > _STILL_MAX
-        return Place(
+        place = Place(
             vehicles.xyxy[index],
             moment,
             unseen_arrival,
             float(vehicles.confidence[index]),
             int(vehicles.class_id[index]),
         )
+        place.hits.append(moment)
+        return place
 
     def _forget(self, moment: Moment) -> None:
         kept = [

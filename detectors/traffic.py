@@ -25,7 +25,7 @@ class TrafficRule:
     """Stopped vehicles in one zone of one camera."""
 
     def __init__(self, camera_id: str, zone: Zone) -> None:
-        self._zone = zone
+        self.zone = zone
         self._dwell_s = zone.traffic.stopped_dwell_s
         self._places = StandingPlaces()
         self._claim = Claim(
@@ -44,7 +44,7 @@ class TrafficRule:
     def update(self, moment: Moment, detections: Detections) -> list[Finding]:
         """Take one answered look, with `change` measured; return what is to be said."""
         vehicles = vehicles_of(detections)
-        self._places.update(moment, vehicles.where(in_zone(vehicles, self._zone.polygon)))
+        self._places.update(moment, vehicles.where(in_zone(vehicles, self.zone.polygon)))
         standing = self._places.standing()
         self._mark_queues(moment, standing)
         due = [place for place in standing if self._is_due(moment, place)]

@@ -89,6 +89,7 @@ def _alert(report: Report, before: Alert | None, revision: int) -> Alert:
         decided=_decided(report),
         due=_due(report.due),
         handling=before.handling if before and before.case_id == report.case_id else None,
+        detail=before.detail if before else None,
     )
 
 

@@ -103,6 +103,19 @@ class ClipRef:
 
 
 @dataclass(frozen=True, slots=True)
+class DetailRef:
+    """What the main stream of a camera shows of an incident, where a smaller one is looked at: beside still and clip.
+
+    Attributes:
+        still: its first picture after the opening, larger; no box belongs on it. None where there is none.
+        clip_sha256: of what it shows from then on, where the usual clip is not from it. None where there is none.
+    """
+
+    still: StillRef | None = None
+    clip_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """An operator's decision."""
 
@@ -157,7 +170,7 @@ class Handling:
 class Alert:
     """One incident now. Times are aware UTC; `severity` is 1 (highest) to 4; `boxes` belong on `still`.
 
-    `handling` is None as long as the case system told nothing beside the state.
+    `handling` is None as long as the case system told nothing beside the state, `detail` as long as there is none.
     """
 
     id: str
@@ -194,17 +207,23 @@ class Alert:
     decided: Decided | None
     due: Mapping[str, datetime] = field(default_factory=dict)
     handling: Handling | None = None
+    detail: DetailRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """What a list shows; None means any."""
+    """What a list shows; None means any.
+
+    Attributes:
+        run_modes: of these only; none means any.
+    """
 
     kind: Kind | None = None
     decision: Decision | None = None
     activity: Activity | None = None
     camera_id: str | None = None
     open_only: bool = False
+    run_modes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

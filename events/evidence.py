@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from gridwatch.core.finding import Box
 from gridwatch.core.frame import Frame
 
 STILL_WIDTH_PX = 960
+DETAIL_WIDTH_PX = 1920
 JPEG_QUALITY = 85
 DEFAULT_MAX_BYTES = 20 << 30
 KEPT_FREE_BYTES = 128 << 20  # evidence leaves this much of the disk to the records
@@ -49,6 +51,23 @@ _NEWEST = 64  # files put last and not `named` yet: the rows that name them may 
 Picture = NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """A picture that is to be a still of its own, without boxes of evidence.
+
+    Attributes:
+        frame: the picture.
+        persons: who is to be seen in it, and is blurred in what leaves.
+        captured_at: when it was taken, UTC.
+        veil: blur the whole masked picture a little: a crowd that was counted without boxes.
+    """
+
+    frame: Frame
+    persons: tuple[Box, ...]
+    captured_at: datetime
+    veil: bool = False
+
+
 class EvidenceStore:
     """A folder of evidence with a cap. Full means refused, with `EvidenceFull`: a record must never wait for it."""
 
@@ -66,8 +85,9 @@ class EvidenceStore:
         persons: Sequence[Box] = (),
         *,
         veil: bool = False,
+        most_px: int = STILL_WIDTH_PX,
     ) -> StillRef:
-        """Store a frame clean and masked, at most 960 wide.
+        """Store a frame clean and masked.
 
         Args:
             frame: the picture.
@@ -75,11 +95,12 @@ class EvidenceStore:
             captured_at: when it was taken, UTC.
             persons: further boxes to blur.
             veil: blur the whole masked picture a little: a crowd that was counted without boxes.
+            most_px: how wide the pictures are at most.
 
         Raises:
             EvidenceError: it cannot be stored.
         """
-        width = min(STILL_WIDTH_PX, frame.width)
+        width = min(most_px, frame.width)
         height = max(2, round(frame.height * width / frame.width / 2) * 2)
         people = [*persons, *(box for box in boxes if box.label == PERSON)]
         try:
@@ -89,6 +110,16 @@ class EvidenceStore:
             raise EvidenceError(f"the picture cannot be worked on: {error}") from error
         sha256, masked_sha256 = self._put((pictures[0], CLEAN), (pictures[1], MASKED))
         return StillRef(sha256, masked_sha256, captured_at, width, height)
+
+    def put_shot(self, shot: Shot) -> StillRef:
+        """Store a picture clean and masked, at most 1920 wide.
+
+        Raises:
+            EvidenceError: it cannot be stored.
+        """
+        return self.put_still(
+            shot.frame, (), shot.captured_at, shot.persons, veil=shot.veil, most_px=DETAIL_WIDTH_PX
+        )
 
     def put_clip(self, mp4: bytes, *, masked: bool = False) -> str:
         """Store an MP4 and return its hash. A masked one may leave: persons are blurred in it.

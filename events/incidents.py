@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import TypeVar
 
 from events import decisions, joining
-from events.alerts import Activity, Alert, ClipRef, Decision, DismissReason, StillRef
+from events.alerts import Activity, Alert, ClipRef, Decision, DetailRef, DismissReason, StillRef
 from events.answers import Answers
 from events.claims import Claims
 from events.errors import DecodeError, EvidenceFull, UnknownIncident
-from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP, EvidenceStore
+from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP, EvidenceStore, Shot
 from events.expendable import Expendable
 from events.grids import Grids
 from events.incident import STILLS_MAX, Incident
@@ -65,7 +65,7 @@ class IncidentBook:
         self._store, self._clock, self._evidence = store, clock, evidence
         self._expendable = None if evidence is None else Expendable(store, evidence, clock)
         self._opener = Opener(places, grids, policy, keeps_evidence=evidence is not None)
-        self._recording, self._run_mode = Recording(policy, store.epoch), policy.run_mode
+        self._recording = Recording(policy, store.epoch)
         self._answers = Answers(self._recording, clock, policy.source)
         self._claims = Claims()
         self._lock = threading.RLock()
@@ -219,6 +219,32 @@ class IncidentBook:
         if sha256 is not None and self._evidence is not None:
             self._evidence.named((sha256,))
 
+    def attach_detail(self, incident_id: str, shot: Shot | None = None, mp4: bytes | None = None) -> None:
+        """Give an incident what the camera's main stream shows of it: a larger still, a clip, or both. Refused is no change.
+
+        Raises:
+            UnknownIncident: there is none with this id.
+            StoreError: the database does not answer.
+        """
+        if (evidence := self._evidence) is None:
+            return
+        still = None if shot is None else self._stored(lambda: evidence.put_shot(shot))
+        clip = None if mp4 is None else self._stored(lambda: evidence.put_clip(mp4))
+        stored = [] if still is None else [(still.sha256, CLEAN), (still.masked_sha256, MASKED)]
+        stored += [] if clip is None else [(clip, CLIP)]
+        if not stored:
+            return
+        with self._lock, self._store.write() as tx:
+            incident = _known(tx, incident_id)
+            was = incident.alert.detail or DetailRef()
+            detail = DetailRef(still or was.still, clip or was.clip_sha256)
+            after = replace(incident, alert=replace(incident.alert, detail=detail))
+            told = {"detail_still": still.sha256 if still else None, "detail_clip": clip}
+            act = replace(self._act(), extra={name: sha256 for name, sha256 in told.items() if sha256})
+            self._recording.note(tx, incident, after, "evidence", act)
+            self._note_files(tx, incident_id, *stored)
+        evidence.named(sha256 for sha256, _ in stored)
+
     def attach_masked_clip(self, incident_id: str, mp4: bytes, *, asked_by: str) -> str | None:
         """Give an incident the clip that may leave, asked for by `asked_by`; return its hash, None where it is refused.
 
@@ -250,7 +276,8 @@ class IncidentBook:
         incident = tx.incident(holding) if holding else None
         claimed = incident is not None and incident.alert.activity is not Activity.ENDED
         if not claimed:
-            incident = tx.latest(finding.camera_id, finding.kind, finding.subtype, self._run_mode)
+            mode = self._opener.run_mode_of(finding.camera_id)
+            incident = tx.latest(finding.camera_id, finding.kind, finding.subtype, mode)
         others = incident is not None and self._claims.held(incident.alert.id, but_not=finding.finding_id)
         join = joining.joins(finding, incident, claimed=claimed, held_by_others=others)
         return None if join is Join.NEW else incident, join

@@ -34,6 +34,11 @@ class Opener:
         camera = self._places.get(camera_id)
         return camera.place if camera else _NO_PLACE
 
+    def run_mode_of(self, camera_id: str) -> str:
+        """Return what a camera's incidents are: actual, exercise or test; the machine's own where it says nothing."""
+        camera = self._places.get(camera_id)
+        return (camera.run_mode if camera else None) or self._policy.run_mode
+
     def open(self, finding: Finding, now: datetime) -> Incident:
         """Return the incident that `finding` opens at `now` (UTC), revision 1."""
         camera = self._places.get(finding.camera_id)
@@ -64,7 +69,7 @@ class Opener:
             kind=finding.kind,
             subtype=finding.subtype,
             category=category.code,
-            run_mode=self._policy.run_mode,
+            run_mode=self.run_mode_of(finding.camera_id),
             camera_id=finding.camera_id,
             camera_name=name,
             zone_id=finding.zone_id,

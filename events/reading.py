@@ -3,8 +3,9 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import ColumnElement
 
@@ -122,6 +123,11 @@ class AlertReader:
         with self._store.read() as connection:
             found = queries.tallies(connection)
         return Counts(found["kind"], found["activity"], found["decision"], found["case_state"])
+
+    def confirmed_by_camera(self, since: datetime) -> Mapping[str, int]:
+        """Return how many incidents that opened since then operators confirmed, by camera; none where there are none."""
+        with self._store.read() as connection:
+            return queries.confirmed_by_camera(connection, utc_text(since))
 
     def messages_after(self, seq: int, limit: int) -> Sequence[CaseMessage]:
         """Return at most `limit` messages recorded after row `seq`, in order."""

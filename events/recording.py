@@ -70,6 +70,9 @@ class Recording:
         return row.seq
 
     def _due(self, after: Incident) -> bool:
+        """Tell whether a row is told. An exercise of a test camera is, whatever is said of its kind: nobody confirms it."""
+        if after.alert.run_mode not in {"actual", self._policy.run_mode}:
+            return True
         pushed = self._policy.push_of(after.alert.kind) is Push.ON_OPEN or after.queued_revision > 0
         return pushed or after.alert.decision is Decision.CONFIRMED
 

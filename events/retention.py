@@ -3,7 +3,8 @@
 
 A step is bounded: it looks at one stretch of the table, oldest first, and goes on from there in the next one; and at one
 of the folders, for files that no row names (a crash between the file and its row). Records are never deleted here. When
-the folder is nearly full a step also makes room ahead of need, by the rules of `expendable`.
+the folder is nearly full a step also makes room ahead of need, by the rules of `expendable`. What is kept of operations
+(their alerts that ended, cameras' days) goes after thirteen months, so that a year can be compared with the one before.
 """
 
 import threading
@@ -20,20 +21,23 @@ from events.expendable import Expendable
 from events.incident import Incident
 from events.policy import KeepDays
 from events.removal import AT_ONCE, HELD, Removal, Removed
-from events.stores import files
+from events.stores import files, operations
 from events.stores.files import NAMES_MAX, FileRow, Place
 from events.stores.sql import Store
-from events.times import parse_utc
+from events.times import parse_utc, utc_text
 from gridwatch.core.clock import Clock
 
 log = structlog.get_logger()
 
 WHY = "retention"
+ACTUAL = "actual"
 LOOKED_AT = 2_000  # rows in one step
 BUSY_PAUSE_S = 1.0  # between two steps of one pass
 REST_S = 600.0  # after a pass
 LOOK_EVERY_S = 20.0  # whether the folder is nearly full
 AWAY_PAUSE_S = 30.0  # while the store does not answer
+OPERATIONS_KEPT = timedelta(days=400)
+OPERATIONS_AT_ONCE = 5_000  # rows at the end of a pass; a city's cameras make fewer in a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,26 @@ class Swept:
 
 
 class Retention:
-    """The one worker that deletes by age. Not for several threads at once; other threads may write meanwhile."""
+    """The one worker that deletes by age. Not for several threads at once; other threads may write meanwhile.
 
-    def __init__(self, store: Store, evidence: EvidenceStore, keep: KeepDays, clock: Clock) -> None:
+    Args:
+        store: where the rows are.
+        evidence: where the files are.
+        keep: for how long.
+        clock: wall time decides here.
+        run_mode: of this machine; an exercise or test of another run mode is kept for `keep.exercise` days. None: as all.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        evidence: EvidenceStore,
+        keep: KeepDays,
+        clock: Clock,
+        *,
+        run_mode: str | None = None,
+    ) -> None:
+        self._run_mode = run_mode
         self._store, self._evidence, self._keep, self._clock = store, evidence, keep, clock
         self._removal = Removal(store, evidence, clock)
         self._expendable = Expendable(store, evidence, clock)
@@ -95,6 +116,8 @@ class Retention:
         self.deleted_files += removed.files
         self.freed_bytes += removed.bytes
         stray = self._stray(now)
+        if not more:
+            self._forget_operations(now - OPERATIONS_KEPT)
         more = self.make_room() or more
         return Swept(len(found), removed, stray, more)
 
@@ -108,8 +131,17 @@ class Retention:
         return bool(excess) and (self._expendable.free(excess) or self._expendable.goes_on)
 
     def _is_due(self, row: FileRow, now: datetime) -> bool:
-        kept_until = parse_utc(row.stored_at) + timedelta(days=self._keep.of(Decision(row.decision)))
+        days = self._keep.exercise if self._is_exercise(row) else self._keep.of(Decision(row.decision))
+        kept_until = parse_utc(row.stored_at) + timedelta(days=days)
         return row.case_state not in HELD and kept_until <= now
+
+    def _is_exercise(self, row: FileRow) -> bool:
+        return self._run_mode is not None and row.run_mode not in {ACTUAL, self._run_mode}
+
+    def _forget_operations(self, before: datetime) -> None:
+        with self._store.write() as tx:
+            text = utc_text(before)
+            operations.forget_before(tx.connection, text, before.date().isoformat(), OPERATIONS_AT_ONCE)
 
     def _stray(self, now: datetime) -> int:
         """Delete what lies in the next folder longer than anything is kept, and what no row names; return how many."""
@@ -125,7 +157,8 @@ class Retention:
         return deleted
 
     def _limit(self, pick: Callable[[list[int]], int], now: datetime) -> datetime:
-        return now - timedelta(days=pick([self._keep.of(decision) for decision in Decision]))
+        exercise = [] if self._run_mode is None else [self._keep.exercise]
+        return now - timedelta(days=pick([*exercise, *(self._keep.of(decision) for decision in Decision)]))
 
 
 def _unchanged(incident: Incident, row: FileRow) -> bool:

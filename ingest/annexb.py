@@ -15,7 +15,8 @@ START_CODE = b"\x00\x00\x00\x01"
 CODECS = ("h264", "hevc")
 
 _ANY_START_CODE = re.compile(rb"\x00\x00\x01")
-_H264_SPS, _H264_PPS = 7, 8
+_H264_SEI, _H264_SPS, _H264_PPS = 6, 7, 8
+_SEI_RECOVERY_POINT = 6
 _HEVC_VPS, _HEVC_SPS, _HEVC_PPS = 32, 33, 34
 _PARAMETER_SETS = {"h264": (_H264_SPS, _H264_PPS), "hevc": (_HEVC_VPS, _HEVC_SPS, _HEVC_PPS)}
 _NEEDED = {"h264": {_H264_SPS, _H264_PPS}, "hevc": {_HEVC_SPS, _HEVC_PPS}}
@@ -129,19 +130,81 @@ def to_annexb(payload: bytes, extradata: bytes, codec: str) -> bytes:
 
 def sets_in_band(stream: bytes, codec: str) -> list[bytes]:
     """Return the parameter sets that stand before the first slice of a byte stream."""
-    found = []
-    # Only the head is split: a key frame's slices are its bulk and need not be searched.
-    at, kinds = 0, _PARAMETER_SETS[codec]
+    return [unit for unit in _before_slices(stream, codec) if nal_type(unit, codec) in _PARAMETER_SETS[codec]]
+
+
+def begins_picture(stream: bytes, codec: str) -> bool:
+    """Tell whether the first slice of a byte stream is the first of its picture; True where there is no slice.
+
+    The first bit of a slice header says so: `first_mb_in_slice` is 0 (H.264, 7.3.3: ue(v), a single 1 bit), or
+    `first_slice_segment_in_pic_flag` (H.265, 7.3.6.1).
+    """
+    at, header = 0, 1 if codec == "h264" else 2
     while (match := _ANY_START_CODE.search(stream, at)) is not None:
-        kind = nal_type(stream[match.end() : match.end() + 1], codec)
+        at = match.end()
+        if nal_type(stream[at : at + 1], codec) in _SLICES[codec]:
+            return len(stream) <= at + header or bool(stream[at + header] & 0x80)
+    return True
+
+
+def heals_later(payload: bytes, extradata: bytes, codec: str) -> bool:
+    """Tell whether what is called a key frame only begins a gradual refresh (intra-refresh, GDR) and is no whole picture.
+
+    FFmpeg's parser calls each H.264 picture with a recovery point a key frame. It is one where `recovery_frame_cnt` is 0
+    (an open group of pictures); else so many more pictures are needed (H.264 D.2.8).
+
+    Raises:
+        DamagedError: a length points past the end.
+    """
+    if codec != "h264":
+        return False  # FFmpeg calls only random access pictures of H.265 key frames
+    length_bytes = length_bytes_of(extradata, codec)
+    units = _before_slices(payload, codec) if length_bytes is None else split_lengths(payload, length_bytes)
+    for unit in units:
+        kind = nal_type(unit, codec)
         if kind in _SLICES[codec]:
-            break
-        following = _ANY_START_CODE.search(stream, match.end())
-        end = len(stream) if following is None else following.start()
-        if kind in kinds:
-            found.append(stream[match.end() : end].rstrip(b"\x00"))
-        at = end
-    return found
+            return False
+        if kind == _H264_SEI and (frames := _recovery_frames(unit)) is not None:
+            return frames > 0
+    return False
+
+
+def _before_slices(stream: bytes, codec: str) -> Iterator[bytes]:
+    # Only the head is split: a key frame's slices are its bulk and need not be searched.
+    match = _ANY_START_CODE.search(stream)
+    while match is not None:
+        start = match.end()
+        if nal_type(stream[start : start + 1], codec) in _SLICES[codec]:
+            return
+        match = _ANY_START_CODE.search(stream, start)
+        yield stream[start : len(stream) if match is None else match.start()].rstrip(b"\x00")
+
+
+def _recovery_frames(sei: bytes) -> int | None:
+    """Return recovery_frame_cnt of an H.264 SEI unit; None where it holds no recovery point."""
+    data, at = sei.replace(b"\x00\x00\x03", b"\x00\x00"), 1
+    while at + 1 < len(data) - 1:
+        kind, at = _sei_number(data, at)
+        size, at = _sei_number(data, at)
+        if kind == _SEI_RECOVERY_POINT:
+            return _exp_golomb(data[at : at + size])
+        at += size
+    return None
+
+
+def _sei_number(data: bytes, at: int) -> tuple[int, int]:
+    total = 0
+    while at < len(data) and data[at] == 0xFF:  # noqa: PLR2004  H.264 7.3.2.3.1: ff_byte
+        total, at = total + 0xFF, at + 1
+    return (total + data[at], at + 1) if at < len(data) else (total, at)
+
+
+def _exp_golomb(data: bytes) -> int | None:
+    """Return the first ue(v) (H.264 9.1) in `data`; None where it is cut off."""
+    bits = "".join(f"{byte:08b}" for byte in data[:8])
+    zeros = bits.find("1")
+    code = bits[zeros : 2 * zeros + 1]
+    return int(code, 2) - 1 if zeros >= 0 and len(code) == zeros + 1 else None
 
 
 def decodable_alone(payload: bytes, extradata: bytes, codec: str) -> bytes:

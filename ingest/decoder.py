@@ -4,6 +4,8 @@
 from typing import Any, cast
 
 import av
+import structlog
+from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 
 from ingest import annexb
@@ -11,16 +13,35 @@ from ingest.errors import DamagedError
 from ingest.frame import DecodedFrame
 from ingest.packets import Packet
 
+_GPU_MISSES = 3
+# `fast` leaves out what only broken streams need. What smooths the blocks' edges is a tenth to a sixth of a key frame's
+# time, and of a picture that is shrunk to half its width or less before anybody looks nothing of it is left; what refers
+# to other pictures needs it (0.4 of 255 luma levels in the mean).
+_LONE = {"flags2": "+fast"}
+_LONE_LARGE = _LONE | {"skip_loop_filter": "all"}
+_LARGE_PX = 1280
+# What PyAV raises where a device, or this stream on it, does not work: FFmpeg's errors, and its own of three kinds.
+_DECODING_FAILS = (av.FFmpegError, NotImplementedError, RuntimeError, ValueError)
+
 
 class KeyDecoder:
     """Key frames of any size and camera, H.264 and H.265, one after another. Not for several threads at once.
 
     A decoder per camera would hold ten times the memory (docs: measured at 150 cameras), so one is shared: each key
     frame comes with its own parameter sets, is drained (with B-frames it would come out two keys late) and forgotten.
+
+    Args:
+        device: "cpu" or "cuda". Where the GPU does not work, or refuses three key frames in a row that the CPU decodes, the
+            CPU decodes from then on, and the log says so once.
+
+    Attributes:
+        device: what decodes now.
     """
 
-    def __init__(self) -> None:
-        self._contexts: dict[str, VideoCodecContext] = {}
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self._contexts: dict[tuple[str, str, bool], VideoCodecContext] = {}
+        self._misses = 0
 
     def decode(self, packet: Packet) -> DecodedFrame:
         """Return the picture.
@@ -32,30 +53,80 @@ class KeyDecoder:
         data = annexb.decodable_alone(packet.payload, packet.info.extradata, codec)
         unit = av.Packet(len(data))  # FFmpeg's own buffer: its readers look past the end, into padding
         unit.update(data)
-        failure = "no picture came out of it"
-        try:
-            frames = self._drain(codec, unit)
-        except av.FFmpegError as error:
-            self._contexts.pop(codec, None)  # what state it is in now is unknown
-            frames, failure = [], f"a key frame cannot be decoded ({error.strerror})"
+        large = packet.info.width >= _LARGE_PX
+        frames, failure = self._drain(self.device, codec, unit, large=large)
+        if failure and self.device == "cuda":
+            frames, failure = self._on_cpu(codec, unit, failure, large=large)
+        elif not failure:
+            self._misses = 0
         if not frames:
-            raise DamagedError(failure)
+            raise DamagedError(failure or "no picture came out of it")
         if frames[0].is_corrupt:
             raise DamagedError("a key frame is incomplete")
         return DecodedFrame(frames[0])
 
-    def _drain(self, codec: str, unit: "av.Packet[Any]") -> list[av.VideoFrame]:
-        context = self._contexts.get(codec)
-        if context is None:
-            context = self._contexts[codec] = _open(codec)
+    def _on_cpu(
+        self, codec: str, unit: "av.Packet[Any]", gpu_failure: str, *, large: bool
+    ) -> tuple[list[av.VideoFrame], str]:
+        frames, failure = self._drain("cpu", codec, unit, large=large)
+        self._misses += not failure
+        if self._misses >= _GPU_MISSES:
+            self._leave_gpu(gpu_failure)
+        return frames, failure
+
+    def _drain(
+        self, device: str, codec: str, unit: "av.Packet[Any]", *, large: bool
+    ) -> tuple[list[av.VideoFrame], str]:
+        """Return the pictures, and what went wrong ("" if nothing did)."""
+        context = None
         try:
-            return [*context.decode(unit), *context.decode(None)]
-        finally:
-            context.flush_buffers()
+            context = self._context(device, codec, large=large)
+            frames = [*context.decode(unit), *context.decode(None)]
+        except _DECODING_FAILS as error:
+            self._contexts.pop((device, codec, large), None)  # what state it is in now is unknown
+            return [], f"a key frame cannot be decoded ({_reason(error)})"
+        context.flush_buffers()
+        return frames, ""
+
+    def _context(self, device: str, codec: str, *, large: bool) -> VideoCodecContext:
+        context = self._contexts.get((device, codec, large))
+        if context is not None:
+            return context
+        if device == "cuda":
+            try:
+                context = _open_cuda(codec)
+            except _DECODING_FAILS as error:
+                self._leave_gpu(_reason(error))
+        if context is None:
+            context, device = open_context(codec), "cpu"
+            context.options = _LONE_LARGE if large else _LONE
+        self._contexts[device, codec, large] = context
+        return context
+
+    def _leave_gpu(self, reason: str) -> None:
+        if self.device != "cpu":
+            self.device = "cpu"
+            structlog.get_logger().warning("decoding_on_cpu", asked="cuda", reason=reason)
 
 
-def _open(codec: str) -> VideoCodecContext:
+def open_context(codec: str, device: str = "cpu") -> VideoCodecContext:
+    """Return a decoder for a codec: on the GPU where `device` is "cuda" and one can be opened there, else on one CPU core."""
+    if device == "cuda":
+        try:
+            return _open_cuda(codec)
+        except _DECODING_FAILS:
+            pass  # the shared decoders say so, once
     context = cast(VideoCodecContext, av.CodecContext.create(codec, "r"))
     context.thread_count = 1
     context.thread_type = "NONE"
     return context
+
+
+def _open_cuda(codec: str) -> VideoCodecContext:
+    # Without a GPU this raises even where FFmpeg is allowed to fall back by itself, so it is not: the reason is wanted.
+    accelerator = HWAccel("cuda", allow_software_fallback=False)
+    return cast(VideoCodecContext, av.CodecContext.create(codec, "r", hwaccel=accelerator))
+
+
+def _reason(error: Exception) -> str:
+    return str(error.strerror) if isinstance(error, av.FFmpegError) else str(error)

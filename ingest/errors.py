@@ -2,7 +2,8 @@
 """What can go wrong between a camera and a decoded picture.
 
 GridwatchError
-└── IngestError                `reason`: one short phrase without credentials, fit for a camera's state
+└── IngestError                `reason`: one short phrase without credentials, fit for a camera's state; most have a
+    │                          `fault` too, which names it
     ├── SourceError            the stream cannot be had; the feed tries again after its back-off
     │   ├── UnreachableError   nothing answers at that address, or what answers refuses to serve
     │   ├── UnauthorizedError  user or password are refused: retried slowly, because cameras lock accounts
@@ -16,6 +17,7 @@ FFmpeg's own exceptions carry the whole URL, password included. They end at the 
 its cause or context.
 """
 
+from gridwatch.core.camera import Fault
 from gridwatch.core.errors import GridwatchError
 from gridwatch.core.redact import redact
 
@@ -31,6 +33,8 @@ class IngestError(GridwatchError):
 class SourceError(IngestError):
     """The stream cannot be had, now."""
 
+    fault: Fault = Fault.UNREACHABLE
+
 
 class UnreachableError(SourceError):
     """Nothing answers at that address, or what answers refuses to serve."""
@@ -39,22 +43,34 @@ class UnreachableError(SourceError):
 class UnauthorizedError(SourceError):
     """User or password are refused."""
 
+    fault: Fault = Fault.UNAUTHORIZED
+
 
 class NotFoundError(SourceError):
     """The camera answers; the path does not exist."""
+
+    fault: Fault = Fault.NOT_FOUND
 
 
 class TimedOutError(SourceError):
     """It answered and then sent nothing for too long."""
 
+    fault: Fault = Fault.SILENT
+
 
 class StreamEndedError(SourceError):
     """The other side closed the stream."""
+
+    fault: Fault = Fault.BROKEN_OFF
 
 
 class UnsupportedCodecError(SourceError):
     """There is no video in the stream that can be decoded here."""
 
+    fault: Fault = Fault.UNSUPPORTED
+
 
 class DamagedError(IngestError):
     """A packet, or a set of packets, that cannot be used."""
+
+    fault: Fault = Fault.DAMAGED

@@ -47,7 +47,7 @@ class Gate:
 
     def __init__(self, bounds: GateBounds | None = None) -> None:
         self._bounds = bounds or GateBounds()
-        self._small = np.empty((HEIGHT, WIDTH), np.uint8)
+        self._small: NDArray[np.uint8] | None = None  # made where pictures come larger
         self._now, self._last = np.empty((2, HEIGHT, WIDTH), np.float32)
         self._background = np.empty((HEIGHT, WIDTH), np.float32)
         self._key_noise = _Noise(self._bounds)
@@ -83,10 +83,27 @@ class Gate:
             self._looked_mono_s = at_mono_s
         return why, value
 
+    def change_in(self, luma: NDArray[np.uint8]) -> float | None:
+        """Return the largest change in a picture between two key frames if it would open the gate; None if it would not.
+
+        Nothing is learnt from it: what is usual is known for key frames.
+        """
+        if self._seen_mono_s is None:
+            return None
+        self._shrink(luma)
+        by_key, by_background = self._largest(self._last), self._largest(self._background)
+        opened = by_key > self._key_noise.threshold or by_background > self._background_noise.threshold
+        return max(by_key, by_background) if opened else None
+
+    def changed(self, at_mono_s: float) -> None:
+        """Say that something changed at this time: the gate is open for as long as after a key frame that shows it."""
+        self._changed_mono_s = at_mono_s
+
     def _shrink(self, luma: NDArray[np.uint8]) -> None:
         small = luma
         if luma.shape != (HEIGHT, WIDTH):
             small = cv2.resize(luma, (WIDTH, HEIGHT), dst=self._small, interpolation=cv2.INTER_AREA)
+            self._small = small
         cv2.boxFilter(small, cv2.CV_32F, _BLUR, dst=self._now)
 
     def _begin(self, at_mono_s: float) -> None:

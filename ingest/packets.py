@@ -2,17 +2,20 @@
 """Compressed units as they come from a stream, and the port that brings them. Nothing is decoded here."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import av
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from ingest import annexb
-from ingest.errors import UnsupportedCodecError
+from ingest.errors import DamagedError, UnsupportedCodecError
+
+_SEQUENCE_SET = {"h264": 7, "hevc": 33}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Packet:
         at_mono_s: monotonic arrival mapped through pts, seconds.
         captured_at: the same moment in wall time, UTC; for records, never for decisions.
         session: which opening of the camera it came from, rising; pictures of two sessions do not belong together.
+            A stream that changes its parameter sets begins a new one.
+        camera_at: the moment of capture by the camera's own clock, UTC, where this packet came with its report of it
+            (about once a second); None otherwise.
+        camera_ahead_s: the camera's clock minus ours by its last reports, seconds; None while it made none.
     """
 
     camera_id: str
@@ -59,6 +66,8 @@ class Packet:
     captured_at: datetime
     session: int
     info: StreamInfo
+    camera_at: datetime | None = None
+    camera_ahead_s: float | None = None
 
     @property
     def size(self) -> int:
@@ -120,6 +129,36 @@ def stream_info(stream: VideoStream) -> StreamInfo:
         extradata=context.extradata or b"",
         time_base=stream.time_base or Fraction(1, 90_000),
         fps=float(rate) if rate else None,
+    )
+
+
+def sequence_sets(extradata: bytes, codec: str) -> tuple[bytes, ...]:
+    """Return the sequence parameter sets in a decoder configuration; empty where it has none or is cut off."""
+    try:
+        units = annexb.parameter_sets(extradata, codec)
+    except DamagedError:
+        return ()
+    return tuple(unit for unit in units if annexb.nal_type(unit, codec) == _SEQUENCE_SET[codec])
+
+
+def described_anew(info: StreamInfo, key: bytes, known: tuple[bytes, ...]) -> StreamInfo | None:
+    """Return what the stream is from this key frame (Annex B) on, or None where that is what it was.
+
+    `known`: the sequence parameter sets so far. A key frame without any says nothing new.
+    """
+    sets = annexb.sets_in_band(key, info.codec)
+    found = tuple(unit for unit in sets if annexb.nal_type(unit, info.codec) == _SEQUENCE_SET[info.codec])
+    if not found or found == known:
+        return None
+    reader = cast(VideoCodecContext, av.CodecContext.create(info.codec, "r"))
+    try:
+        reader.parse(key)
+        reader.parse(b"")
+    except av.FFmpegError:
+        return None
+    extradata = b"".join(annexb.START_CODE + unit for unit in sets)
+    return replace(
+        info, width=reader.width or info.width, height=reader.height or info.height, extradata=extradata
     )
 
 

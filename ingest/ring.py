@@ -3,20 +3,23 @@
 
 import threading
 from collections import deque
+from itertools import pairwise
 
 from ingest.packets import Packet
 
 _MIB = 1 << 20
+_SHORT_FOR = 3  # groups
 
 
 class _Gop:
     """A key frame and what refers to it."""
 
-    __slots__ = ("packets", "size")
+    __slots__ = ("packets", "size", "whole")
 
     def __init__(self, key: Packet) -> None:
         self.packets = [key]
         self.size = key.size
+        self.whole = True
 
     @property
     def began_mono_s(self) -> float:
@@ -42,8 +45,14 @@ class Ring:
         self._gops: deque[_Gop] = deque()
         self._bytes = 0
         self._cut = False  # the current group has lost a packet: what follows refers to it
+        self._long = 0
         self._lock = threading.Lock()
         self.dropped = 0
+
+    @property
+    def max_bytes(self) -> int:
+        """The cap of what is held."""
+        return self._max_bytes
 
     @property
     def bytes(self) -> int:
@@ -56,9 +65,22 @@ class Ring:
         with self._lock:
             return self._newest_mono_s() - self._gops[0].began_mono_s if self._gops else 0.0
 
+    @property
+    def short(self) -> bool:
+        """Whether the cap is smaller than two of the camera's groups: what came before an incident may be missing."""
+        return self._long > 0
+
+    @property
+    def share_of_newest(self) -> float:
+        """How much of the cap the newest group takes, 0 to 1; 1 where it has lost its tail."""
+        with self._lock:
+            return 0.0 if not self._gops else 1.0 if self._cut else self._gops[-1].size / self._max_bytes
+
     def append(self, packet: Packet) -> None:
         """Keep `packet`, and let go of what is too old or too much."""
         with self._lock:
+            if packet.is_key:
+                self._measure()
             self._make_room(packet)
             if packet.is_key and packet.size <= self._max_bytes:
                 self._gops.append(_Gop(packet))
@@ -72,6 +94,33 @@ class Ring:
             else:
                 self._cut = True
                 self.dropped += 1
+                if self._gops and self._gops[-1].session == packet.session:
+                    self._gops[-1].whole = False
+
+    def clear(self) -> None:
+        """Let go of everything; it begins anew with the next key frame."""
+        with self._lock:
+            self._gops.clear()
+            self._bytes = 0
+            self._cut = False
+
+    def first_key(self, after_mono_s: float) -> Packet | None:
+        """Return the first key frame that came later than `after_mono_s`; None while there is none."""
+        with self._lock:
+            return next((gop.packets[0] for gop in self._gops if gop.began_mono_s > after_mono_s), None)
+
+    def newest_group(self) -> list[Packet]:
+        """Return the last key frame and all that came after it; empty where some of that is lost."""
+        with self._lock:
+            return list(self._gops[-1].packets) if self._gops and not self._cut else []
+
+    def group_before(self, key: Packet) -> list[Packet]:
+        """Return the whole group before the one that begins with `key`, of the same session; empty where it is not there."""
+        with self._lock:
+            for before, gop in pairwise(self._gops):
+                if gop.packets[0] is key:
+                    return list(before.packets) if before.whole and before.session == key.session else []
+        return []
 
     def window(self, from_mono_s: float, to_mono_s: float) -> list[Packet]:
         """Return the packets from the last key frame at or before `from_mono_s` to `to_mono_s`.
@@ -87,6 +136,13 @@ class Ring:
         while packets and packets[-1].at_mono_s > to_mono_s:
             packets.pop()  # from the end only: with B-frames an earlier one may be shown later and still be needed
         return packets
+
+    def _measure(self) -> None:
+        """Take the size of the group that ends now. Three that fit twice are needed after one that does not: sizes vary."""
+        if self._gops:
+            last = self._gops[-1]
+            fits = last.whole and self._min_gops * last.size <= self._max_bytes
+            self._long = max(0, self._long - 1) if fits else _SHORT_FOR
 
     def _continues(self, packet: Packet) -> bool:
         return (

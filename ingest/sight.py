@@ -3,15 +3,34 @@
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from gridwatch.core.camera import CameraStatus, SightState
+from gridwatch.core.camera import CameraStatus, Fault, Note, SightState, Watch
 from gridwatch.core.clock import Clock
 from gridwatch.core.look import Look
+from ingest.health import Seen
 
 _REMEMBERED = 9
 _RAREST_KEYS_S = 60.0  # cameras that save bits send a key frame every 10 to 20 s, hardly ever less
+_CLOCK_WRONG_S, _CLOCK_RIGHT_S = 2.0, 1.8
+
+_WORDS: Mapping[Fault, str] = MappingProxyType(
+    {
+        Fault.FROZEN: "the same picture again and again",
+        Fault.BLACK: "the picture is black",
+        Fault.COVERED: "something covers the lens",
+        Fault.WASHED_OUT: "the picture is washed out",
+        Fault.BLURRED: "the picture is blurred",
+        Fault.MOVED: "the camera was moved: its zones are suspended",
+        Fault.ELSEWHERE: "away from its home picture",
+        Fault.SLOW: "too few pictures",
+        Fault.NOT_VISITED: "its turn has not come",
+    }
+)
+_BLINDING = frozenset({Fault.FROZEN, Fault.BLACK, Fault.COVERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +51,24 @@ class SightBounds:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of a camera's sight. `at` is when the new state began, UTC."""
+    """A change of a camera's sight. `at` is when the new state began, UTC; `fault` is None while it sees."""
 
     camera_id: str
     before: SightState
     after: SightState
     reason: str
     at: datetime
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is so now, and since when."""
+
+    state: SightState
+    fault: Fault | None
+    reason: str
+    since: datetime
 
 
 class Sight:
@@ -51,40 +81,53 @@ class Sight:
         self._camera_id, self._name, self._clock = camera_id, name, clock
         self._bounds = bounds or SightBounds()
         self._lock = threading.Lock()
-        self._state = self._told = SightState.BLIND
-        self._since = clock.now()
-        self._trouble = "not connected yet"
+        self._verdict = _Verdict(SightState.BLIND, Fault.UNREACHABLE, "not connected yet", clock.now())
+        self._told = SightState.BLIND
+        self._trouble: tuple[Fault, str] | None = Fault.UNREACHABLE, "not connected yet"
+        self._failing = False
         self._unknown = ""
         self._decoded: tuple[float, datetime] | None = None
         self._key_mono_s = 0.0
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self._answered_mono_s = 0.0
         self._look: tuple[float, datetime] | None = None
+        self._next_by_mono_s: float | None = None
+        self._seen = Seen(None, at_home=True)
+        self._pace = _Pace()
+        self._notes: set[Note] = set()
+        self._offset_s: float | None = None
+        self._switched: tuple[SightState, Fault, str] | None = None
 
     def connecting(self, reason: str = "connecting") -> None:
         """Say that the stream is being opened; shown until a picture comes, unless a failure is known."""
         with self._lock:
-            self._trouble = self._trouble if self._failing() else reason
+            if not self._failing:
+                self._trouble = Fault.UNREACHABLE, reason
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, fault: Fault = Fault.SILENT) -> None:
         """Say what is wrong, in one short phrase; it becomes the reason once the camera counts as blind."""
         with self._lock:
-            self._trouble = reason
+            self._trouble, self._failing = (fault, reason), True
 
     def decoded(self, at_mono_s: float) -> None:
         """Say that a picture of the time `at_mono_s` was decoded now."""
         with self._lock:
             self._judge()
-            gap_s, blind = at_mono_s - self._key_mono_s, self._state is SightState.BLIND
-            if blind:  # the time without pictures is nobody's silence
+            gap_s, quiet = at_mono_s - self._key_mono_s, self._quiet()
+            if quiet:  # the time without pictures is nobody's silence
                 self._answered_mono_s, self._unknown = self._clock.mono_s(), ""
             # Nor is it a key interval, unless the stream ran on without a failure: then key frames are simply rare here.
-            rare = not self._trouble and gap_s <= _RAREST_KEYS_S
-            if gap_s > 0 and (rare or not blind):
+            if 0 < gap_s <= _RAREST_KEYS_S and (self._trouble is None or not quiet):
                 self._intervals.append(gap_s)
             self._key_mono_s = at_mono_s
             self._decoded = self._clock.mono_s(), self._clock.now()
-            self._trouble = ""
+            self._trouble, self._failing = None, False
+            self._judge()
+
+    def pictured(self, seen: Seen) -> None:
+        """Say what the last decoded picture shows: see `health`."""
+        with self._lock:
+            self._seen = seen
             self._judge()
 
     def looked(self, look: Look) -> None:
@@ -103,60 +146,181 @@ class Sight:
             self._answered_mono_s = self._clock.mono_s()
             self._judge()
 
+    def rate(self, pictures_per_s: float, announced_per_s: float | None = None) -> None:
+        """Say how many pictures a second came over the last ten seconds or so, and what the stream promises."""
+        with self._lock:
+            self._pace.add(pictures_per_s, announced_per_s)
+            self._judge()
+
+    def clock(self, offset_s: float | None) -> None:
+        """Say how far the camera's clock is ahead of ours; None: not known. More than 2 s is noted."""
+        with self._lock:
+            self._offset_s = offset_s
+            bound_s = _CLOCK_RIGHT_S if Note.CLOCK_WRONG in self._notes else _CLOCK_WRONG_S
+            self._mark(Note.CLOCK_WRONG, on=offset_s is not None and abs(offset_s) > bound_s)
+
+    def note(self, note: Note, on: bool) -> None:
+        """Say something beside the state, or take it back."""
+        with self._lock:
+            self._mark(note, on=on)
+
+    def switch(self, watch: Watch, reason: str = "", fault: Fault = Fault.SWITCHED_OFF) -> None:
+        """Say whether the camera is to be watched; one that was off begins anew, blind, as one that was never seen.
+
+        Args:
+            reason: who or what switched it off, in one short phrase.
+            fault: `Fault.SET_ASIDE` where its stream crashed the decoder.
+        """
+        with self._lock:
+            if watch is Watch.ON:
+                if self._switched is not None:
+                    self._begin_anew()
+            else:
+                self._switched = SightState(watch.value), fault, reason or _switched_words(watch)
+            self._judge()
+
+    def between_visits(self, next_by_mono_s: float | None) -> None:
+        """Say that the camera takes turns: it sees on what its last visit showed, until the next one is due.
+
+        To be called after each visit. One that brought no picture does not lengthen what an earlier one
+        showed. None: it is connected all the time.
+        """
+        with self._lock:
+            if next_by_mono_s is None or not self._failing:
+                self._next_by_mono_s = next_by_mono_s
+            self._judge()
+
     def tick(self) -> Transition | None:
         """Judge anew; return the change since the last tick, or None."""
         with self._lock:
             self._judge()
-            if self._state is self._told:
+            now = self._verdict
+            if now.state is self._told:
                 return None
-            before, self._told = self._told, self._state
-            return Transition(self._camera_id, before, self._state, self._reason(), self._since)
+            before, self._told = self._told, now.state
+            return Transition(self._camera_id, before, now.state, now.reason, now.since, now.fault)
 
     def status(self) -> CameraStatus:
         """Return what is known now."""
         with self._lock:
             self._judge()
+            now = self._verdict
             age = None if self._look is None else max(0.0, self._clock.mono_s() - self._look[0])
             return CameraStatus(
                 camera_id=self._camera_id,
                 name=self._name,
-                state=self._state,
-                reason=self._reason(),
-                since=self._since,
+                state=now.state,
+                reason=now.reason,
+                since=now.since,
                 last_look_at=None if self._look is None else self._look[1],
                 last_look_age_s=age,
+                fault=now.fault,
+                notes=tuple(note for note in Note if note in self._notes),
+                clock_offset_s=self._offset_s,
+                zones_suspended=not self._seen.at_home,
             )
 
-    def _failing(self) -> bool:
-        return self._trouble not in ("", "not connected yet", "connecting")
+    def _mark(self, note: Note, *, on: bool) -> None:
+        if on:
+            self._notes.add(note)
+        else:
+            self._notes.discard(note)
+
+    def _begin_anew(self) -> None:
+        self._switched, self._decoded, self._next_by_mono_s = None, None, None
+        self._trouble, self._failing = (Fault.UNREACHABLE, "not connected yet"), False
+        self._seen, self._pace = Seen(None, at_home=self._seen.at_home), _Pace()
 
     def _judge(self) -> None:
-        state, began = self._seen_now()
-        if state is not self._state:
-            self._state, self._since = state, began
+        new, old = self._seen_now(), self._verdict
+        since = old.since if new.state is old.state else max(new.since, old.since)
+        self._verdict = _Verdict(new.state, new.fault, new.reason, since)
 
-    def _seen_now(self) -> tuple[SightState, datetime]:
+    def _seen_now(self) -> _Verdict:
         now = self._clock.now()
+        if self._switched is not None:
+            state, fault, reason = self._switched
+            return _Verdict(state, fault, reason, now)
+        if self._silent():
+            fault, reason = self._why_silent()
+            return _Verdict(
+                SightState.BLIND, fault, reason, now if self._decoded is None else self._decoded[1]
+            )
+        return self._seen_of_pictures(now)
+
+    def _seen_of_pictures(self, now: datetime) -> _Verdict:
+        if self._seen.fault in _BLINDING:
+            return self._pictured_verdict(SightState.BLIND)
+        if self._unanswered():
+            return _Verdict(SightState.DEGRADED, Fault.UNANSWERED, self._unknown, now)
+        if self._seen.fault is not None:
+            return self._pictured_verdict(SightState.DEGRADED)
+        if self._pace.slow:
+            return _Verdict(SightState.DEGRADED, Fault.SLOW, _WORDS[Fault.SLOW], now)
+        return _Verdict(SightState.SEEING, None, "", now)
+
+    def _pictured_verdict(self, state: SightState) -> _Verdict:
+        """Return a fault of the picture, since it began, not since it had lasted long enough to be told."""
+        fault, began = self._seen.fault or Fault.DAMAGED, self._seen.since_mono_s
+        lasted_s = 0.0 if began is None else max(0.0, self._clock.mono_s() - began)
+        return _Verdict(
+            state, fault, _WORDS.get(fault, fault.value), self._clock.now() - timedelta(seconds=lasted_s)
+        )
+
+    def _silent(self) -> bool:
+        within_turn = self._next_by_mono_s is not None and self._clock.mono_s() <= self._next_by_mono_s
+        return self._decoded is None or (self._quiet() and not within_turn)
+
+    def _quiet(self) -> bool:
+        """Tell whether no picture has come for longer than is usual."""
         if self._decoded is None:
-            return SightState.BLIND, now
-        decoded_mono_s, decoded_at = self._decoded
-        if self._clock.mono_s() - decoded_mono_s > self._blind_after_s():
-            return SightState.BLIND, decoded_at  # since its last picture, not since we noticed
-        return (SightState.DEGRADED if self._unanswered() else SightState.SEEING), now
+            return True
+        bound_s = max(self._bounds.blind_after_s, self._bounds.key_intervals * self._usual_s())
+        return self._clock.mono_s() - self._decoded[0] > bound_s
+
+    def _why_silent(self) -> tuple[Fault, str]:
+        if self._trouble is not None:
+            return self._trouble
+        if self._next_by_mono_s is not None:
+            return Fault.NOT_VISITED, _WORDS[Fault.NOT_VISITED]
+        return Fault.SILENT, "no picture could be decoded"
 
     def _unanswered(self) -> bool:
-        waited = self._clock.mono_s() - self._answered_mono_s
-        if waited > max(self._bounds.answer_within_s, 2 * self._usual_s()):
+        """Tell whether looks fail, or pictures came long after the last answer."""
+        newest = self._decoded[0] if self._decoded else 0.0
+        if newest - self._answered_mono_s > max(self._bounds.answer_within_s, 2 * self._usual_s()):
             self._unknown = self._unknown or "the network does not answer"
         return self._unknown != ""
-
-    def _blind_after_s(self) -> float:
-        return max(self._bounds.blind_after_s, self._bounds.key_intervals * self._usual_s())
 
     def _usual_s(self) -> float:
         return sorted(self._intervals)[len(self._intervals) // 2] if self._intervals else 0.0
 
-    def _reason(self) -> str:
-        if self._state is SightState.BLIND:
-            return self._trouble or "no picture could be decoded"
-        return self._unknown if self._state is SightState.DEGRADED else ""
+
+def _switched_words(watch: Watch) -> str:
+    return "in maintenance" if watch is Watch.MAINTENANCE else "switched off"
+
+
+class _Pace:
+    """Whether pictures come too slowly: against the camera's own usual, and against what its stream promises.
+
+    Cameras promise what they do not keep (25 a second, and send 20), so a promise weighs less than the habit. What is
+    enough for everything that is looked for here is never slow.
+    """
+
+    __slots__ = ("_usual", "slow")
+
+    _ENOUGH_PER_S = 8.0
+    _OF_USUAL, _OF_PROMISED, _AGAIN = 0.5, 0.25, 1.2
+
+    def __init__(self) -> None:
+        self._usual: deque[float] = deque(maxlen=32)
+        self.slow = False
+
+    def add(self, pictures_per_s: float, promised_per_s: float | None) -> None:
+        """Take one measurement."""
+        usual = sorted(self._usual)[len(self._usual) // 2] if self._usual else 0.0
+        least = max(self._OF_USUAL * usual, self._OF_PROMISED * (promised_per_s or 0.0))
+        least = min(self._ENOUGH_PER_S, least) * (self._AGAIN if self.slow else 1.0)
+        self.slow = pictures_per_s < least
+        if not self.slow:
+            self._usual.append(pictures_per_s)

@@ -8,12 +8,15 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from api.metrics import ApiMetrics
+from gridwatch.app.addresses import ResolverFields
 from gridwatch.app.cameras import CameraFields, CrowdFields, LocationFields, TrafficFields, ZoneFields
 from gridwatch.app.cli import app
-from gridwatch.app.live import Shard, ShardSpec
+from gridwatch.app.live import Shard
 from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.settings import (
     ApiSettings,
+    AttentionSettings,
+    CanarySettings,
     EvidenceSettings,
     InferenceSettings,
     IngestSettings,
@@ -21,6 +24,7 @@ from gridwatch.app.settings import (
     QueueSettings,
     Settings,
 )
+from gridwatch.app.shard_spec import ShardSpec
 from models.service.device import Device
 from models.service.inference import InferenceService
 
@@ -31,8 +35,8 @@ def test_every_configuration_field_is_described():
     """Each field of gridwatch.yaml and cameras.yaml stands in docs/cameras.md, and has a sentence in the code."""
     text = (DOCS / "cameras.md").read_text(encoding="utf-8")
     models: tuple[type[BaseModel], ...] = (
-        CameraFields, CrowdFields, LocationFields, TrafficFields, ZoneFields, Settings, QueueSettings, ApiSettings, ModelSettings, IngestSettings,
-        EvidenceSettings, InferenceSettings,
+        CameraFields, ResolverFields, CrowdFields, LocationFields, TrafficFields, ZoneFields, Settings, QueueSettings, ApiSettings, ModelSettings, IngestSettings,
+        EvidenceSettings, InferenceSettings, AttentionSettings, CanarySettings,
     )  # fmt: skip
     missing = [
         f"{model.__name__}.{name}"
@@ -50,7 +54,7 @@ def test_every_metric_is_described():
     registry = CollectorRegistry()
     ApiMetrics(registry)
     service = InferenceService(Device(_Network(), _Clock()), _Clock())
-    shard = Shard([], lambda *_: None, service, _Book(), _Clock(), ShardSpec(0))
+    shard = Shard(None, service, _Book(), _Clock(), ShardSpec(0))
     registry.register(PipelineCollector(shard, lambda: (0, 0.0)))
     names = {metric.name for metric in registry.collect()}
     assert [name for name in sorted(names) if name not in text] == []

@@ -129,7 +129,7 @@ def picture_html(alert: Alert | None, now: datetime, words: Words) -> str:
     if alert is None:
         return ""
     if alert.still is None:
-        return f'<div class="gw-no-still">{escape(words("detail.no_still"))}</div>{_clip(alert, words)}'
+        return f'<div class="gw-no-still">{escape(words("detail.no_still"))}</div>{_clip(alert, words)}{_main_stream(alert, words)}'
     still = alert.still
     labelled = len(alert.boxes) <= _LABELLED_BOXES
     boxes = "".join(_box(box, _label(box, words) if labelled else "") for box in alert.boxes)
@@ -138,6 +138,7 @@ def picture_html(alert: Alert | None, now: datetime, words: Words) -> str:
         f'<div class="gw-picture" style="aspect-ratio:{still.width}/{still.height}">'
         f'<img src="/api/v1/alerts/{escape(alert.id)}/still?v={escape(still.sha256[:12])}" alt="{escape(words.pick(alert.title))}">'
         f'{boxes}</div><div class="gw-caption"><span>{escape(caption)}</span>{_clip(alert, words)}</div>'
+        f"{_main_stream(alert, words)}"
     )
 
 
@@ -154,13 +155,45 @@ def _box(box: Box, label: str) -> str:
     )
 
 
+def evidence_urls(alert: Alert) -> dict[str, str]:
+    """Return where there is more to be looked at than the picture: clip, main-still, main-clip, those that there are."""
+    main, place = alert.detail, f"/api/v1/alerts/{alert.id}"
+    found = {
+        "clip": (alert.clip.state == "ready", f"{place}/clip"),
+        "main-still": (main is not None and main.still is not None, f"{place}/still?detail=true"),
+        "main-clip": (main is not None and main.clip_sha256 is not None, f"{place}/clip?detail=true"),
+    }
+    return {name: url for name, (there, url) in found.items() if there}
+
+
 def _clip(alert: Alert, words: Words) -> str:
-    text = escape(words.of("clip", alert.clip.state))
+    text = words.of("clip", alert.clip.state)
     if alert.clip.state != "ready":
-        return f'<span class="gw-clip">{text}</span>'
+        return f'<span class="gw-clip">{escape(text)}</span>'
+    return _link(alert, "clip", f"▶ {text}", "O")
+
+
+def _link(alert: Alert, evidence: str, text: str, key: str) -> str:
     return (
-        f'<a class="gw-clip gw-clip-ready" href="/api/v1/alerts/{escape(alert.id)}/clip" data-do="clip">'
-        f"▶ {text} <kbd>O</kbd></a>"
+        f'<a class="gw-clip gw-clip-ready" href="{escape(evidence_urls(alert)[evidence])}" data-do="{evidence}">'
+        f"{escape(text)} <kbd>{key}</kbd></a>"
+    )
+
+
+def _main_stream(alert: Alert, words: Words) -> str:
+    """Return the way to what the camera's main stream shows, where a smaller one is looked at."""
+    main = alert.detail
+    if main is None:
+        return ""
+    links = []
+    if main.still is not None:
+        text = f"⤢ {words('detail.main_still')} {main.still.width} × {main.still.height}"
+        links.append(_link(alert, "main-still", text, "B"))
+    if main.clip_sha256 is not None:
+        links.append(_link(alert, "main-clip", f"▶ {words('detail.main_clip')}", "P"))
+    return (
+        f'<div class="gw-caption gw-main-stream"><span>{escape(words("detail.main"))}</span>'
+        f"<span>{''.join(links)}</span></div>"
     )
 
 

@@ -10,8 +10,10 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from api.access import Right
+from api.console.cameras_page import CamerasPage
 from api.console.login import language_of
 from api.console.page import ASSETS, ConsolePage
+from api.console.parts import ALERTS_PAGE, CAMERAS_PAGE
 from api.console.texts import Words
 from api.feed import JournalFeed
 from api.guard import is_console
@@ -40,14 +42,17 @@ def mount_console(app: FastAPI, operations: Operations, feed: JournalFeed, servi
     app.mount("/console/assets", StaticFiles(directory=ASSETS), name="console-assets")
 
     async def show(request: Request) -> Response | None:
-        mine = operations.of(request.state.caller)
+        mine, words = operations.of(request.state.caller), Words(language_of(request))
         if not mine.caller.may(Right.SEE):
             return ProblemResponse(403, "forbidden", "this token does not open the console")
-        await ConsolePage(mine, feed, services, Words(language_of(request))).build()
+        cameras = request.url.path == CAMERAS_PAGE
+        page = CamerasPage(mine, services, words) if cameras else ConsolePage(mine, feed, services, words)
+        await page.build()
         return None
 
     _forget_former_mount()
-    ui.page("/", title="gridwatch", favicon=ASSETS / "icon.svg", response_timeout=_BUILD_S)(show)
+    for path in (ALERTS_PAGE, CAMERAS_PAGE):
+        ui.page(path, title="gridwatch", favicon=ASSETS / "icon.svg", response_timeout=_BUILD_S)(show)
     known: list[BaseRoute] = list(app.router.routes)
     ui.run_with(
         app,

@@ -8,9 +8,10 @@ from html import escape
 
 from api.console.icons import kind_icon
 from api.console.moments import left, since
+from api.console.parts import ALERTS_PAGE, tabs_html
 from api.console.texts import Words
 from api.console.timeline import unmatched_html
-from api.operations import Coverage
+from api.watching import Coverage
 from events.alerts import CASE_OVER, Alert, CaseState, Decision
 from events.journal import Row
 from gridwatch.core.camera import CameraStatus
@@ -53,8 +54,8 @@ def not_live_html(words: Words) -> str:
     return f'<span class="gw-chip gw-bad gw-not-live">{escape(words("sight.not_live"))}</span>'
 
 
-def head_html(sight: Sight, pending: int, words: Words) -> str:
-    """Return the head line: what is seen, what is not, and how fresh it is."""
+def head_html(sight: Sight, pending: int, words: Words, *, here: str = ALERTS_PAGE) -> str:
+    """Return the head line of the page `here`: what is seen, what is not, and how fresh it is."""
     mode = words.of("mode", sight.run_mode) if sight.run_mode != "actual" else ""
     away = (
         "" if sight.store_answers else f'<span class="gw-chip gw-bad">{escape(words("sight.store"))}</span>'
@@ -62,7 +63,7 @@ def head_html(sight: Sight, pending: int, words: Words) -> str:
     return (
         f'<div class="gw-brand"><b>{escape(words("product"))}</b><span>{escape(words("subtitle"))}</span>'
         + (f'<em class="gw-mode">{escape(mode)}</em>' if mode else "")
-        + f'</div><div class="gw-sight" data-now="{sight.now.isoformat()}" data-pending="{pending}">{away}{_proof(sight, words)}</div>'
+        + f'</div>{tabs_html(here, pending, words)}<div class="gw-sight" data-now="{sight.now.isoformat()}" data-pending="{pending}">{away}{_proof(sight, words)}</div>'
         + '<button class="gw-lang" data-do="language" aria-keyshortcuts="L">'
         + f"{escape(words('language'))} <kbd>L</kbd></button>"
     )

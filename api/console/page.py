@@ -4,6 +4,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from api.console.detail import Asking
 from api.console.login import login_text, who_html
 from api.console.moments import clock_time
 from api.console.overview import Listing, Sight
+from api.console.parts import CAMERAS_PAGE, keys_html, set_html
 from api.console.snapshot import Snapshot, SnapshotReader
 from api.console.texts import Language, Words
 from api.errors import Forbidden, ListenerOverflow, NotAdmitted, TooManyListeners
@@ -154,11 +156,11 @@ class ConsolePage:
         try:
             self._listener = self._feed.listen()
         except (StoreError, TooManyListeners):
-            _set(self._not_live, overview.not_live_html(self._words))
+            set_html(self._not_live, overview.not_live_html(self._words))
             await self.refresh()
             await asyncio.sleep(_RETRY_S)
             return
-        _set(self._not_live, "")
+        set_html(self._not_live, "")
         try:
             await self._listen(self._listener)
         except ListenerOverflow:
@@ -192,18 +194,18 @@ class ConsolePage:
     def _show(self, snapshot: Snapshot) -> None:
         words, now, chosen = self._words, snapshot.sight.now, snapshot.chosen
         self._show_sight(snapshot.sight, snapshot.listing)
-        _set(self._list, overview.list_html(snapshot.listing, self._chosen_id, snapshot.sight, words))
-        _set(self._title, detail.title_html(chosen, now, words))
-        _set(self._picture, detail.picture_html(chosen, now, words))
-        _set(self._facts, detail.facts_html(chosen, now, words))
-        _set(self._timeline, timeline.timeline_html(snapshot.rows, now, words, older=snapshot.older))
-        _set(self._panel, detail.panel_html(self._asking, words))
+        set_html(self._list, overview.list_html(snapshot.listing, self._chosen_id, snapshot.sight, words))
+        set_html(self._title, detail.title_html(chosen, now, words))
+        set_html(self._picture, detail.picture_html(chosen, now, words))
+        set_html(self._facts, detail.facts_html(chosen, now, words))
+        set_html(self._timeline, timeline.timeline_html(snapshot.rows, now, words, older=snapshot.older))
+        set_html(self._panel, detail.panel_html(self._asking, words))
 
     def _show_sight(self, sight: Sight, listing: Listing) -> None:
-        _set(self._head, overview.head_html(sight, len(listing.pending), self._words))
-        _set(self._troubled, overview.troubled_html(sight, self._words))
+        set_html(self._head, overview.head_html(sight, len(listing.pending), self._words))
+        set_html(self._troubled, overview.troubled_html(sight, self._words))
         if not listing.in_order():
-            _set(self._list, overview.list_html(listing, None, sight, self._words))
+            set_html(self._list, overview.list_html(listing, None, sight, self._words))
 
     # what the operator does
 
@@ -250,7 +252,8 @@ class ConsolePage:
             "pending": self._next_pending,
             "dismiss": self._ask_why,
             "cancel": lambda: self._ask(None),
-            "clip": self._open_clip,
+            **{name: partial(self._open, name) for name in ("clip", "main-still", "main-clip")},
+            "cameras": self._open_cameras,
             "language": self._switch_language,
             "more": self._show_more,
         }
@@ -285,17 +288,20 @@ class ConsolePage:
 
     async def _ask(self, asking: Asking | None) -> None:
         self._asking = asking
-        _set(self._panel, detail.panel_html(asking, self._words))
+        set_html(self._panel, detail.panel_html(asking, self._words))
 
     def _chosen(self) -> Alert | None:
         """Return the alert that is shown; None while another one is being loaded: nobody decides unseen."""
         shown = self._snapshot.chosen if self._snapshot else None
         return shown if shown is not None and shown.id == self._chosen_id else None
 
-    async def _open_clip(self) -> None:
+    async def _open(self, evidence: str) -> None:
         chosen = self._chosen()
-        if chosen is not None and chosen.clip.state == "ready":
-            ui.navigate.to(f"/api/v1/alerts/{chosen.id}/clip", new_tab=True)
+        if chosen is not None and (url := detail.evidence_urls(chosen).get(evidence)) is not None:
+            ui.navigate.to(url, new_tab=True)
+
+    async def _open_cameras(self) -> None:
+        ui.navigate.to(CAMERAS_PAGE)
 
     async def _switch_language(self) -> None:
         other: Language = self._words.language.other
@@ -374,13 +380,11 @@ _ACTS: Final = {
     "d": "dismiss",
     "Escape": "cancel",
     "o": "clip",
+    "b": "main-still",
+    "p": "main-clip",
+    "v": "cameras",
     "l": "language",
 }
-
-
-def _set(element: ui.html, content: str) -> None:
-    if element.content != content:  # an unchanged picture is not loaded again
-        element.set_content(content)
 
 
 def _keys_html(words: Words, *, decides: bool) -> str:
@@ -390,9 +394,7 @@ def _keys_html(words: Words, *, decides: bool) -> str:
         (("N",), "keys.pending"),
         *deciding,
         (("O",), "keys.clip"),
+        (("V",), "keys.cameras"),
         (("L",), "keys.language"),
     )
-    return "".join(
-        f"<span>{''.join(f'<kbd>{name}</kbd>' for name in names)} {words(text)}</span>"
-        for names, text in keys
-    )
+    return keys_html(keys, words)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from api.console.overview import Listing, Sight
-from api.operations import Operations, coverage_of
+from api.operations import Operations
 from api.services import Services
 from events.alerts import Alert, AlertFilter, Decision
 from events.errors import StoreError, UnknownIncident
@@ -79,7 +79,7 @@ class SnapshotReader:
         troubled = [status for status in statuses if status.state is not SightState.SEEING]
         troubled.sort(key=lambda status: status.state is not SightState.BLIND)
         return Sight(
-            coverage=coverage_of(statuses),
+            coverage=self._operations.coverage(),
             troubled=tuple(troubled[:_TROUBLED_SHOWN]),
             run_mode=self._services.run_mode,
             now=self._services.clock.now(),

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Every word that an operator reads in the console, in Chinese and English; those of signing in stand in `login`. Not messages' or the API's."""
+"""Every word that an operator reads in the console, in Chinese and English. Not messages' or the API's.
+
+Those of signing in stand in `login`, those of the cameras' page in `sight_texts`, other rooms' phrases in `phrases`.
+"""
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from api.console.phrases import PHRASES
+from api.console.sight_texts import SIGHT_TEXTS
 
 
 class Language(StrEnum):
@@ -22,6 +28,7 @@ class Language(StrEnum):
 
 TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
+        **SIGHT_TEXTS,
         "product": ("网格视界", "gridwatch"),
         "subtitle": ("视频疑似警情", "suspected incidents on video"),
         "language": ("English", "中文"),
@@ -133,6 +140,9 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "detail.confidence": ("置信度", "confidence"),
         "detail.captured": ("拍摄于", "captured"),
         "detail.decided": ("{by} 于 {at} {decision}", "{decision} by {by} at {at}"),
+        "detail.main": ("主码流", "main stream"),
+        "detail.main_still": ("大图", "larger picture"),
+        "detail.main_clip": ("高清录像", "clip"),
         "clip.ready": ("录像片段", "clip"),
         "clip.pending": ("录像生成中", "clip is being made"),
         "clip.none": ("没有录像", "no clip"),
@@ -217,6 +227,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "row.adopted": ("恢复备份后据案件队列补录", "taken from the case queue after a restore"),
         "timeline.older": ("更早的经过未列出", "older changes are not listed"),
         "evidence.still": ("现场图片已存", "still stored"),
+        "evidence.detail_still": ("主码流大图已存", "main stream: picture"),
+        "evidence.detail_clip": ("主码流录像已就绪", "main stream: clip ready"),
         "evidence.clip": ("录像已就绪", "clip ready"),
         # why an answer of the case system moved nothing
         "flag.unknown": ("未采纳：回复类型未知", "not taken: unknown kind of answer"),
@@ -270,57 +282,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "time.ago": ("{age}前", "{age} ago"),
         "time.left": ("剩 {age}", "{age} left"),
         "time.over": ("超时 {age}", "{age} overdue"),
-    }
-)
-# What other rooms say in English phrases, and how it reads in Chinese; `{rest}` stands for any text, itself translated.
-PHRASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "not connected yet": "尚未连接",
-        "connecting": "正在连接",
-        "no picture could be decoded": "画面无法解码",
-        "the network does not answer": "分析网络没有应答",
-        "the address is no rtsp:// or rtsps:// URL": "地址不是 rtsp:// 或 rtsps://",
-        "the stream is not open": "视频流未打开",
-        "the stream ended": "视频流已结束",
-        "the stream brings no more pictures": "视频流不再送来画面",
-        "the stream broke off ({rest})": "视频流中断（{rest}）",
-        "the camera closed the stream": "摄像机关闭了视频流",
-        "the camera knows no such path": "摄像机上没有这个路径",
-        "the camera refuses to serve ({rest})": "摄像机拒绝服务（{rest}）",
-        "it answers PLAY and sends no picture": "摄像机应答了播放请求，但不送画面",
-        "it did not answer in time": "摄像机应答超时",
-        "user or password are refused": "用户名或密码被拒绝",
-        "what answers does not speak RTSP": "对方不是 RTSP 服务",
-        "nothing came for {rest} s": "已 {rest} 秒没有收到数据",
-        "no connection ({rest})": "无法连接（{rest}）",
-        "unexpected {rest}": "内部错误 {rest}",
-        "{rest} is not decoded here, only H.264 and H.265": "不支持 {rest} 编码，只支持 H.264 和 H.265",
-        "there is no video in the stream": "视频流里没有视频",
-        "a NAL unit is cut off": "数据单元（NAL）不完整",
-        "the decoder configuration is cut off": "解码配置不完整",
-        "a key frame without parameter sets": "关键帧缺少参数集",
-        "a key frame is incomplete": "关键帧不完整",
-        "a key frame cannot be decoded ({rest})": "关键帧无法解码（{rest}）",
-        "no picture came out of it": "解码没有得到画面",
-        "no answer from the network: {rest}": "分析网络没有给出结果：{rest}",
-        "the look failed ({rest})": "画面分析失败（{rest}）",
-        "a look could not be judged": "分析结果无法判定",
-        "the answer holds numbers that are not finite": "结果中有无效数值",
-        "type {rest} is no reply": "{rest} 不是回复类型",
-        "subject and data name different incidents": "主题与内容所指的事件不同",
-        "data is larger than {rest} bytes": "内容超过 {rest} 字节",
-        "data cannot be read: {rest}": "内容无法读取：{rest}",
-        "it cannot be taken: {rest}": "无法接收：{rest}",
-        # the operating system's and FFmpeg's
-        "Connection refused": "连接被拒绝",
-        "Connection reset by peer": "连接被对方重置",
-        "Connection timed out": "连接超时",
-        "No route to host": "没有到主机的路由",
-        "Network is unreachable": "网络不可达",
-        "Input/output error": "输入输出错误",
-        "Invalid data found when processing input": "数据无效",
-        "End of file": "数据结束",
-        "Broken pipe": "连接已断开",
     }
 )
 _REST: Final = "{rest}"

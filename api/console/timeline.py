@@ -15,6 +15,7 @@ from events.journal import Row
 _CASE_TYPE: Final = "cn.gridwatch.case."
 _DECISION_TYPE: Final = "cn.gridwatch.decision."
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_OF_MAIN: Final = ("detail_still", "detail_clip")  # of a row that names what the main stream shows
 _HASH_CHARS: Final = 12
 _WORD_CHARS: Final = 40
 _DONE: Final = ("handled", "verified")
@@ -89,6 +90,9 @@ def _said(row: Row, words: Words) -> Iterator[str]:
     for change in payload.get("changes", ()) if row.kind != "opened" else ():  # there everything is new
         if text := _changed(change, words):
             yield text
+    for name in _OF_MAIN:
+        if payload.get(name):
+            yield _evidence(name, str(payload[name]), words)
     yield from map(escape, _answered(row, words))
     if payload.get("reason"):
         yield escape(_reason(str(payload["reason"]), words))

@@ -2,12 +2,12 @@
 """Alerts: list, detail, decisions, timeline and evidence."""
 
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
-from api.operations import Operations
+from api.operations import RUN_MODES, Operations
 from api.routes.depends import Cursor, Limit, OperationsDep, SeenRevision
 from api.shapes import AlertShape, AlertsShape, ConfirmBody, CoverageShape, DismissBody, RowShape, RowsShape
 from events.alerts import Activity, Alert, AlertFilter, Decision
@@ -15,8 +15,12 @@ from gridwatch.core.zone import Kind
 
 router = APIRouter(prefix="/api/v1", tags=["alerts"])
 
+RunMode = Literal["actual", "exercise", "test", "any"]
 AlertId = Annotated[str, Path(max_length=64)]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", max_length=1_000)]
+OfMain = Annotated[
+    bool, Query(description="the one from the camera's main stream, where a smaller one is looked at")
+]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
@@ -27,12 +31,17 @@ def list_alerts(  # noqa: PLR0913, PLR0917  one parameter per filter
     decision: Decision | None = None,
     activity: Activity | None = None,
     camera_id: Annotated[str | None, Query(max_length=64)] = None,
+    run_mode: Annotated[
+        RunMode | None,
+        Query(description="actual ones and those of this machine's own mode where nothing is said"),
+    ] = None,
     open: Annotated[bool, Query(description="only those that have not ended")] = False,  # noqa: A002  the filter's name
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> AlertsShape:
     """Return a page of alerts with the proof of sight beside it."""
-    wanted = AlertFilter(kind, decision, activity, camera_id, open)
+    modes = RUN_MODES if run_mode == "any" else () if run_mode is None else (run_mode,)
+    wanted = AlertFilter(kind, decision, activity, camera_id, open, modes)
     page = operations.alerts(wanted, cursor, limit)
     items = [AlertShape.of(alert) for alert in page.items]
     return AlertsShape(items=items, next=page.next, coverage=_coverage(operations))
@@ -84,15 +93,18 @@ def get_still(
     operations: OperationsDep,
     held: IfNoneMatch = None,
     masked: Annotated[bool, Query(description="the one whose persons are blurred")] = False,
+    detail: OfMain = False,
 ) -> Response:
     """Return the picture as image/jpeg."""
-    return send_evidence(*operations.still(alert_id, masked=masked), "image/jpeg", held)
+    return send_evidence(*operations.still(alert_id, masked=masked, detail=detail), "image/jpeg", held)
 
 
 @router.get("/alerts/{alert_id}/clip", summary="An alert's clip", response_class=FileResponse)
-def get_clip(alert_id: AlertId, operations: OperationsDep, held: IfNoneMatch = None) -> Response:
+def get_clip(
+    alert_id: AlertId, operations: OperationsDep, held: IfNoneMatch = None, detail: OfMain = False
+) -> Response:
     """Return the clip as video/mp4 (ranges are served); 404 with its state while there is none."""
-    return send_evidence(*operations.clip(alert_id), "video/mp4", held)
+    return send_evidence(*operations.clip(alert_id, detail=detail), "video/mp4", held)
 
 
 @router.get("/evidence/{sha256}.jpg", summary="A masked still by its hash", response_class=FileResponse)

@@ -22,7 +22,7 @@ class FileRow:
     Attributes:
         bytes: its size; None where it was stored by an earlier version.
         stored_at: as the table has it, UTC.
-        decision, case_state: of the incident now.
+        decision, case_state, run_mode: of the incident now.
     """
 
     incident_id: str
@@ -32,6 +32,7 @@ class FileRow:
     stored_at: str
     decision: str
     case_state: str
+    run_mode: str
 
     @property
     def place(self) -> Place:
@@ -47,6 +48,7 @@ _COLUMNS = (
     EVIDENCE.c.stored_at,
     INCIDENTS.c.decision,
     INCIDENTS.c.case_state,
+    INCIDENTS.c.run_mode,
 )
 _FILES = select(*_COLUMNS).join(INCIDENTS, INCIDENTS.c.incident_id == EVIDENCE.c.incident_id)
 # `deleted_at` is always null there; named first, the index brings the order and PostgreSQL sorts only equal times.

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, literal_column, select, tuple_
+from sqlalchemy import Connection, bindparam, func, literal_column, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
-from events.alerts import Activity, AlertFilter, CaseState
+from events.alerts import Activity, AlertFilter, CaseState, Decision
 from events.incident import Incident, IncidentCodec
 from events.journal import Epoch, Outline, Row, storable
 from events.stores.schema import COUNTER, EPOCHS, INCIDENTS, JOURNAL, TALLIED, TALLIES
@@ -93,6 +93,7 @@ def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
     columns = {name: INCIDENTS.c[name] for name in values}
     return [
         *([STILL_OPEN] if open_only else []),
+        *([INCIDENTS.c.run_mode.in_(wanted.run_modes)] if wanted.run_modes else []),
         *(
             (columns[name].concat("") if open_only else columns[name]) == value
             for name, value in values.items()
@@ -112,6 +113,16 @@ def tallies(connection: Connection) -> dict[str, dict[str, int]]:
     for field, value, count in connection.execute(select(TALLIES).where(TALLIES.c.count > 0)):
         found[field][value] = count
     return found
+
+
+def confirmed_by_camera(connection: Connection, since: str) -> dict[str, int]:
+    """Return how many incidents that opened since then (our UTC text) were confirmed, by camera."""
+    found = (
+        select(INCIDENTS.c.camera_id, func.count())
+        .where(INCIDENTS.c.decision == Decision.CONFIRMED.value, INCIDENTS.c.opened_at >= since)
+        .group_by(INCIDENTS.c.camera_id)
+    )
+    return {camera_id: count for camera_id, count in connection.execute(found)}  # noqa: C416  a row is no pair to mypy
 
 
 def epochs(connection: Connection) -> list[Epoch]:

@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The tables. Times are fixed-width UTC text, so that rows hash and sort alike on every database."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 METADATA = MetaData()
 THE_COUNTER = 1  # the one row of `counter`
@@ -109,6 +122,54 @@ TOKENS = Table(
     Column("revoked_at", String(27)),
     Column("last_used_at", String(27)),
     Index("tokens_hash", "hash", unique=True),
+)
+
+# Every change of a camera, the newest being what it is; `version` rises by one a row, over all cameras together.
+CAMERA_VERSIONS = Table(
+    "camera_versions",
+    METADATA,
+    Column("version", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("camera_id", String(128), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("at", String(27), nullable=False),
+    Index("camera_versions_camera", "camera_id", "version"),
+)
+
+# What keeps cameras from seeing, told to whoever keeps the system running: no incident, and in no journal.
+OPERATIONS = Table(
+    "operations",
+    METADATA,
+    Column("alert_id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("place", String(255), nullable=False),
+    Column("began_at", String(27), nullable=False),
+    Column("opened_at", String(27), nullable=False),
+    Column("updated_at", String(27), nullable=False),
+    Column("ended_at", String(27)),
+    Column("count", Integer, nullable=False),
+    Column("most", Integer, nullable=False),
+    Column("members", Text, nullable=False),
+    Index("operations_newest", "opened_at", "alert_id"),
+    Index("operations_ended", "ended_at", "opened_at", "alert_id"),
+)
+
+# Seconds of each camera and local day (`2026-11-26`), by what its sight was.
+CAMERA_DAYS = Table(
+    "camera_days",
+    METADATA,
+    Column("camera_id", String(128), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("seeing_s", Double, nullable=False),
+    Column("degraded_s", Double, nullable=False),
+    Column("blind_s", Double, nullable=False),
+    Column("off_s", Double, nullable=False),
+    Column("maintenance_s", Double, nullable=False),
+    Column("elsewhere_s", Double, nullable=False),
+    Column("looked_at_s", Double, nullable=False),
+    Index("camera_days_day", "day"),
 )
 
 # Which incident a stored file belongs to; one file may belong to several.

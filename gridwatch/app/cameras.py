@@ -1,40 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The cameras of this machine: cameras.yaml, read into core's `Camera`. Credentials come from the environment."""
+"""One camera as files and the register describe it, and core's `Camera` made of that. Secrets come from the environment."""
 
+import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer
 
-from gridwatch.app.environment import from_environment
-from gridwatch.app.yaml_border import ConfigError, Document, Problem, Strict, load_yaml, validate
-from gridwatch.core.camera import Camera, Location
+from gridwatch.app.addresses import StreamAddress, address_of, variables_of
+from gridwatch.app.presets import NOTHING_ENABLED, PRESETS, Place, preset_zones
+from gridwatch.app.yaml_border import ConfigError, Document, Problem, Strict, Where, load_yaml, validate
+from gridwatch.core.camera import Camera, EvidenceFrom, Location, Transport, Watch
 from gridwatch.core.geometry import WHOLE_PICTURE, polygon_problem
-from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit, Zone
-
-_SCHEMES = ("rtsp://", "rtsps://")
-
-
-def _stream_url(text: str) -> str:
-    if not text.startswith(_SCHEMES):
-        raise ValueError("must begin with rtsp:// or rtsps:// (`gridwatch simulate` serves clips as cameras)")
-    url = from_environment(text)
-    if not _is_url(url):  # the sentence must not show the text: it may hold a password
-        raise ValueError(
-            "is no usable URL: put user and password in ${NAME}, and use plain : and @, not full-width ones"
-        )
-    return url
-
-
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port or 1) > 0 and url.isascii()
-    except ValueError:
-        return False
 
 
 def _polygon(points: list[list[float]]) -> list[list[float]]:
@@ -44,19 +23,30 @@ def _polygon(points: list[list[float]]) -> list[list[float]]:
     return points
 
 
+def _plain(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("must be printable, without a space at either end")
+    return text
+
+
+def _word(value: object) -> object:
+    """Return what YAML made a truth value of as the word that was written: `on` and `off` are such words."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class CrowdFields(Strict):
     """Limit of a crowd zone."""
 
     limit: int = Field(default=50, ge=1)
     """Persons allowed."""
-    dwell_s: float = Field(default=30.0, ge=0)
+    dwell_s: float = Field(default=30.0, ge=0, le=86_400)
     """Seconds that more may stay."""
 
 
 class TrafficFields(Strict):
     """Limit of a traffic zone."""
 
-    stopped_dwell_s: float = Field(default=180.0, gt=0)
+    stopped_dwell_s: float = Field(default=180.0, gt=0, le=86_400)
     """Seconds that a vehicle may stand."""
 
 
@@ -76,38 +66,66 @@ class ZoneFields(Strict):
     crowd: CrowdFields = CrowdFields()
     traffic: TrafficFields = TrafficFields()
 
+    @field_serializer("kinds")
+    def _in_order(self, kinds: frozenset[Kind]) -> list[str]:
+        return sorted(kinds)
+
 
 class LocationFields(Strict):
     """Where a camera stands."""
 
-    lon: float = Field(ge=-180, le=180)
+    lon: float = Field(ge=-180, le=180, allow_inf_nan=False)
     """Degrees east."""
     lat: float = Field(ge=-90, le=90)
     """Degrees north."""
     crs: Literal["WGS84", "CGCS2000", "GCJ02", "BD09"] = "WGS84"
     """Of these two numbers. A wrong one moves an incident into another grid."""
-    accuracy_m: float = Field(default=30.0, gt=0)
+    accuracy_m: float = Field(default=30.0, gt=0, le=100_000)
     """How far off they may be, metres."""
 
 
 class CameraFields(Strict):
     """One camera."""
 
-    id: str = Field(min_length=1, max_length=64)
+    id: Annotated[str, AfterValidator(_plain)] = Field(min_length=1, max_length=64)
     """Opaque; a 20-digit GB/T 28181 id is usual."""
-    name: str = ""
+    name: str = Field(default="", max_length=256)
     """What operators call it."""
-    url: Annotated[str, AfterValidator(_stream_url)]
-    """rtsp://${USER}:${PASSWORD}@host/path; secrets come from the environment."""
-    place: Literal[
-        "street", "market", "square", "school_gate", "road", "fast_road", "forest_edge", "yard"
-    ] = "street"
-    """What kind of place it watches."""
+    url: StreamAddress
+    """rtsp://${USER}:${PASSWORD}@host/path, or {http: URL} or {command: [PROGRAM, …]} that tell it; secrets come from the environment."""
+    sub_url: StreamAddress | None = None
+    """Its smaller second stream, for looking; the main one serves for everything where nothing is said."""
+    evidence: EvidenceFrom = EvidenceFrom.ON_INCIDENT
+    """With two streams: main-on-incident, or main-always, which also has the time before an incident from the main one."""
+    transport: Transport = Transport.TCP
+    """tcp, or udp."""
+    recorder: str = Field(default="", max_length=128)
+    """The recorder or gateway that it is reached through, where sessions are counted; its host where nothing is said."""
+    patrols: bool = False
+    """Whether it is a dome that turns by itself."""
+    watch: Annotated[Watch, BeforeValidator(_word)] = Watch.ON
+    """on, off or maintenance; only the first is connected to."""
+    run_mode: Literal["actual", "exercise", "test"] | None = None
+    """Of its incidents, where it differs from the machine's: a test camera's is exercise."""
+    place: Place = "street"
+    """What kind of place it watches; presets what is looked for and the limits."""
+    kinds: frozenset[Kind] | None = Field(default=None, min_length=1)
+    """fire, smoke, crowd, traffic: what is looked for in the whole picture, instead of what the place presets."""
+    crowd_limit: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Persons that may be there, instead of what the place presets."""
     location: LocationFields | None = None
-    address: str = ""
+    address: str = Field(default="", max_length=1024)
     """Where that is, in words."""
-    zones: list[ZoneFields] | None = Field(default=None, min_length=1)
-    """Where what is looked for; fire and smoke in the whole picture where nothing is said."""
+    zones: list[ZoneFields] | None = Field(default=None, min_length=1, max_length=64)
+    """Where what is looked for; what the place presets, in the whole picture, where nothing is said."""
+
+    @field_serializer("kinds")
+    def _in_order(self, kinds: frozenset[Kind] | None) -> list[str] | None:
+        return None if kinds is None else sorted(kinds)
+
+    def document(self) -> dict[str, Any]:
+        """Return what was said of this camera, and nothing that was not: JSON, for the register and for export."""
+        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
 
 class CamerasFile(Strict):
@@ -121,43 +139,80 @@ def load_cameras(file: Path) -> list[Camera]:
     """Read cameras.yaml.
 
     Raises:
+        ConfigError: with every mistake, each with file and line; a variable of the environment that is not set is one.
+    """
+    document = load_yaml(file)
+    fields = validate(CamerasFile, document)
+    problems = [*_twice(fields, document), *_flawed(fields, document)]
+    cameras: list[Camera] = []
+    for index, one in enumerate(fields.cameras):
+        unset = unset_variables(one)
+        if unset:
+            at = (("cameras", index, unset[0][0]), f"environment variable {unset[0][1]} is not set")
+            problems.append(_problem(document, *at))
+        elif not problems:
+            cameras.append(camera_of(one))
+    if problems:
+        raise ConfigError(problems)
+    return cameras
+
+
+def load_documents(file: Path) -> dict[str, dict[str, Any]]:
+    """Read cameras.yaml as the register takes it: documents by camera id, with secrets named, not read.
+
+    Raises:
         ConfigError: with every mistake, each with file and line.
     """
     document = load_yaml(file)
     fields = validate(CamerasFile, document)
-    problems = _across(fields, document)
+    problems = [*_twice(fields, document), *_flawed(fields, document)]
     if problems:
         raise ConfigError(problems)
-    return [_camera(item) for item in fields.cameras]
+    return {one.id: one.document() for one in fields.cameras}
 
 
-def _across(fields: CamerasFile, document: Document) -> list[Problem]:
-    """Return what can only be seen by comparing: ids used twice, crowd zones without a purpose."""
-    found: list[Problem] = []
-    uses = Counter(camera.id for camera in fields.cameras)
-    for index, camera in enumerate(fields.cameras):
-        where: tuple[int | str, ...] = ("cameras", index)
-        if uses[camera.id] > 1:
-            line = document.line_of((*where, "id"))
-            found.append(
-                Problem(document.file, line, f"cameras.{index}.id", f"{camera.id!r} is used more than once")
-            )
-        names = Counter(zone.id for zone in camera.zones or ())
-        for number, zone in enumerate(camera.zones or ()):
-            if names[zone.id] > 1:
-                line = document.line_of((*where, "zones", number, "id"))
-                text = f"{zone.id!r} is used more than once in this camera"
-                found.append(Problem(document.file, line, f"cameras.{index}.zones.{number}.id", text))
-            if Kind.CROWD in zone.kinds and not zone.purpose:
-                line = document.line_of((*where, "zones", number))
-                text = "a crowd zone needs a purpose (its safety reason)"
-                found.append(Problem(document.file, line, f"cameras.{index}.zones.{number}", text))
+def flaws_of(camera: CameraFields) -> list[tuple[Where, str]]:
+    """Return what can only be seen by comparing a camera's fields, each with the place of the field."""
+    found: list[tuple[Where, str]] = []
+    names = Counter(zone.id for zone in camera.zones or ())
+    for number, zone in enumerate(camera.zones or ()):
+        if names[zone.id] > 1:
+            found.append((("zones", number, "id"), f"{zone.id!r} is used more than once in this camera"))
+        if Kind.CROWD in zone.kinds and not zone.purpose:
+            found.append((("zones", number), "a crowd zone needs a purpose (its safety reason)"))
+    if camera.zones is not None:
+        found += [
+            ((name,), "is for cameras without zones: say it in the zones")
+            for name in ("kinds", "crowd_limit")
+            if getattr(camera, name) is not None
+        ]
+    elif camera.crowd_limit is not None and Kind.CROWD not in (camera.kinds or PRESETS[camera.place].kinds):
+        found.append((("crowd_limit",), "crowds are not looked for here; name them in kinds"))
     return found
 
 
-def _camera(fields: CameraFields) -> Camera:
+def unset_variables(camera: CameraFields) -> list[tuple[str, str]]:
+    """Return (field, variable) of what a camera needs of the environment and does not find there."""
+    return [
+        (name, variable)
+        for name in ("url", "sub_url")
+        for variable in variables_of(getattr(camera, name))
+        if variable not in os.environ
+    ]
+
+
+def camera_of(fields: CameraFields, unset: str | None = None) -> Camera:
+    """Return the camera. One on which nothing is looked for is off, whatever its line says of that.
+
+    Args:
+        fields: what was said of it.
+        unset: stands for a variable of the environment that is not set; with None that is an error.
+
+    Raises:
+        ValueError: a variable of the environment is not set, or with its value an address is none.
+    """
     zones = (
-        (Zone("picture", frozenset({Kind.FIRE, Kind.SMOKE})),)
+        preset_zones(fields.place, fields.kinds, fields.crowd_limit)
         if fields.zones is None
         else tuple(_zone(zone) for zone in fields.zones)
     )
@@ -165,12 +220,47 @@ def _camera(fields: CameraFields) -> Camera:
     return Camera(
         camera_id=fields.id,
         name=fields.name or fields.id,
-        url=SecretUrl(fields.url),
+        url=address_of(fields.url, unset),
         zones=zones,
         location=Location(at.lon, at.lat, at.crs, accuracy_m=at.accuracy_m) if at else None,
         address_text=fields.address,
         place=fields.place,
+        sub_url=None if fields.sub_url is None else address_of(fields.sub_url, unset),
+        evidence=fields.evidence,
+        transport=fields.transport,
+        recorder=fields.recorder,
+        patrols=fields.patrols,
+        watch=fields.watch if zones else Watch.OFF,
+        run_mode=fields.run_mode,
     )
+
+
+def why_off(camera: Camera) -> str:
+    """Return in one phrase why a camera is not watched; empty where it is."""
+    if not camera.zones:
+        return NOTHING_ENABLED
+    return {Watch.ON: "", Watch.OFF: "switched off", Watch.MAINTENANCE: "in maintenance"}[camera.watch]
+
+
+def _twice(fields: CamerasFile, document: Document) -> list[Problem]:
+    uses = Counter(camera.id for camera in fields.cameras)
+    return [
+        _problem(document, ("cameras", index, "id"), f"{camera.id!r} is used more than once")
+        for index, camera in enumerate(fields.cameras)
+        if uses[camera.id] > 1
+    ]
+
+
+def _flawed(fields: CamerasFile, document: Document) -> list[Problem]:
+    return [
+        _problem(document, ("cameras", index, *where), text)
+        for index, camera in enumerate(fields.cameras)
+        for where, text in flaws_of(camera)
+    ]
+
+
+def _problem(document: Document, where: Where, text: str) -> Problem:
+    return Problem(document.file, document.line_of(where), ".".join(map(str, where)), text)
 
 
 def _zone(fields: ZoneFields) -> Zone:

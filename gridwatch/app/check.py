@@ -8,7 +8,8 @@ from typing import TypeVar
 from events.grids import Grids
 from gridwatch.app.cameras import load_cameras
 from gridwatch.app.engine import asked_of, check_entry
-from gridwatch.app.settings import ModelSettings, load_settings
+from gridwatch.app.settings import ModelSettings, Settings, load_settings
+from gridwatch.core.camera import Camera
 from gridwatch.core.errors import InputError
 from models.backends.choose import fitting_plans, survey
 from models.catalogue import Catalogue, Entry
@@ -36,7 +37,7 @@ def check_all(config: Path) -> tuple[int, int, int]:
             return None
 
     attempt(lambda: settings.api.tls.check() if settings.api.tls else None)
-    cameras = attempt(lambda: load_cameras(settings.cameras)) or []
+    cameras = attempt(lambda: _cameras(settings)) or []
     grids = attempt(lambda: Grids.load(settings.grids) if settings.grids else Grids.none())
     entry = attempt(lambda: _entry(settings.models))
     if entry is not None:
@@ -45,6 +46,12 @@ def check_all(config: Path) -> tuple[int, int, int]:
     if mistakes:
         raise InputError("\n".join(mistakes))
     return len(cameras), sum(len(camera.zones) for camera in cameras), len(grids or ())
+
+
+def _cameras(settings: Settings) -> list[Camera]:
+    """Return the file's cameras; none where there is no file, and a store whose register may hold them."""
+    registered = settings.store is not None or (settings.state / "gridwatch.db").is_file()
+    return [] if registered and not settings.cameras.is_file() else load_cameras(settings.cameras)
 
 
 def _entry(models: ModelSettings) -> Entry:

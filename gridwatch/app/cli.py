@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from events.roles import Role
+from gridwatch.app.cameras_cli import cameras as cameras_register
 from gridwatch.app.case_desk_command import desk
 from gridwatch.app.models_cli import models
 from gridwatch.core.errors import InputError
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models, name="models")
+app.add_typer(cameras_register, name="cameras")
 letters = typer.Typer(
     help="Messages that no queue took: which, why, and to tell their incidents again.", no_args_is_help=True
 )
@@ -82,19 +84,49 @@ def evaluate(
 
 
 @app.command()
-def simulate(
-    clips: Annotated[list[Path], typer.Argument(help="H.264 clips, each served in a loop as a camera.")],
+def probe(
+    target: Annotated[str, typer.Argument(help="An rtsp:// URL (quote it), or the id of a camera of -c.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Where that camera is configured.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object in place of lines.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture here (JPEG).")] = None,
+    seconds: Annotated[float, typer.Option(help="How long each stream is read.")] = 10.0,
+) -> None:
+    """Look at one camera's stream: codec, size, key frames, bit rate, clock, a picture, and what to configure."""
+    from gridwatch.app.probe_command import probe_command
+
+    probe_command(target, config, as_json=as_json, picture=picture, seconds=seconds)
+
+
+@app.command()
+def simulate(  # noqa: PLR0913, PLR0917  one option each
+    clips: Annotated[
+        list[Path], typer.Argument(help="H.264 or H.265 clips, each served in a loop as a camera.")
+    ],
     cameras: Annotated[
         int | None, typer.Option(help="How many cameras; clips repeat. One per clip where nothing is said.")
     ] = None,
     port: Annotated[int, typer.Option(help="RTSP port; 0 takes a free one.")] = 8554,
-    user: Annotated[str | None, typer.Option(help="Ask for Digest authentication with this user.")] = None,
+    control_port: Annotated[
+        int, typer.Option(help="Port for faults at run time and the timeline; 0 takes a free one.")
+    ] = 0,
+    user: Annotated[str | None, typer.Option(help="Ask for a password, with this user.")] = None,
     password: Annotated[
         str | None, typer.Option(help="Its password.", envvar="GRIDWATCH_SIMULATE_PASSWORD")
     ] = None,
+    auth: Annotated[str, typer.Option(help="How it is asked for: digest, basic or both.")] = "digest",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME[:key=value,...][@PATH], such as freeze@gate-1; may be given again."),
+    ] = None,
+    sub: Annotated[bool, typer.Option(help="Give each camera a smaller second stream at PATH/sub.")] = False,
+    own_ports: Annotated[
+        bool, typer.Option(help="Give each camera a port of its own, which the fault `refuse` closes.")
+    ] = False,
     with_parent: WithParent = False,
 ) -> None:
-    """Serve clips as looping RTSP cameras on 127.0.0.1."""
+    """Serve clips as looping RTSP cameras on 127.0.0.1, with faults on demand (docs/simulator.md)."""
     from gridwatch.simulator.cli import SimulatorOptions, run_simulator
 
     run_simulator(
@@ -102,8 +134,13 @@ def simulate(
             clips=tuple(clips),
             cameras=cameras,
             port=port,
+            control_port=control_port,
             user=user,
             password=password,
+            auth=auth,
+            faults=tuple(fault or ()),
+            sub=sub,
+            own_ports=own_ports,
             with_parent=with_parent,
         )
     )

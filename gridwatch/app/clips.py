@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -18,11 +19,14 @@ log = structlog.get_logger()
 
 MOST_WAITING = 1_000
 
+RingFor = Callable[[float, float, float], Ring]
+"""Returns the memory that shows an incident: given the clip's beginning, the opening and the clip's end, monotonic seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
     incident_id: str
-    ring: Ring
+    choose: RingFor
     from_mono_s: float
     at_mono_s: float
     to_mono_s: float
@@ -42,13 +46,16 @@ class ClipCutter:
         self._waiting: deque[_Cut] = deque()
         self._lock = threading.Lock()
 
-    def order(self, incident_id: str, ring: Ring, at_mono_s: float) -> None:
-        """Have the time around `at_mono_s` cut for an incident when it has passed. Past the bound there is no clip."""
+    def order(self, incident_id: str, choose: RingFor, at_mono_s: float) -> None:
+        """Have the time around `at_mono_s` cut for an incident when it has passed. Past the bound there is no clip.
+
+        `choose` is asked when it is cut: which of a camera's streams shows the incident is known only then.
+        """
         from_mono_s, to_mono_s = at_mono_s - self._pre_roll_s, at_mono_s + self._post_roll_s
         with self._lock:
             full = len(self._waiting) >= MOST_WAITING
             if not full:
-                self._waiting.append(_Cut(incident_id, ring, from_mono_s, at_mono_s, to_mono_s))
+                self._waiting.append(_Cut(incident_id, choose, from_mono_s, at_mono_s, to_mono_s))
         if full:
             log.warning("clip_not_cut", incident_id=incident_id, reason="too many wait")
             self._attach(incident_id, None)
@@ -60,18 +67,19 @@ class ClipCutter:
         for cut in due:
             with self._lock:  # one by one: where this cut ends in an error, the others still wait
                 self._waiting.remove(cut)
-            self._attach(cut.incident_id, _mp4(cut))
+            self._attach(cut.incident_id, remuxed(cut.incident_id, partial(_packets, cut)))
         return len(due)
 
 
-def _mp4(cut: _Cut) -> bytes | None:
+def remuxed(incident_id: str, choose: Callable[[], list[Packet]]) -> bytes | None:
+    """Return the packets that `choose` returns as an MP4; None, and told to the log, where that cannot be."""
     try:
-        packets = _packets(cut)
+        packets = choose()
         return remux_mp4(packets) if packets else None
     except IngestError as error:
-        log.warning("clip_not_cut", incident_id=cut.incident_id, reason=str(error))
+        log.warning("clip_not_cut", incident_id=incident_id, reason=str(error))
     except Exception as error:  # noqa: BLE001  a camera's stream may break the muxer; its incident has no clip, that is all
-        log.error("clip_not_cut", incident_id=cut.incident_id, reason=redact(repr(error)))
+        log.error("clip_not_cut", incident_id=incident_id, reason=redact(repr(error)))
     return None
 
 
@@ -80,7 +88,8 @@ def _packets(cut: _Cut) -> list[Packet]:
 
     Where the camera reconnected meanwhile, the session in which it was seen is worth more than the one after it.
     """
-    packets = cut.ring.window(cut.from_mono_s, cut.to_mono_s)
+    ring = cut.choose(cut.from_mono_s, cut.at_mono_s, cut.to_mono_s)
+    packets = ring.window(cut.from_mono_s, cut.to_mono_s)
     if packets and packets[0].at_mono_s > cut.at_mono_s:
-        return cut.ring.window(cut.from_mono_s, cut.at_mono_s) or packets
+        return ring.window(cut.from_mono_s, cut.at_mono_s) or packets
     return packets

@@ -28,6 +28,7 @@ from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit, Zone
 from ingest.errors import SourceError
 from ingest.files import FileSource
+from ingest.follow_budget import FollowBudget
 from ingest.intake import CameraIntake
 
 ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)  # media time zero; any fixed instant serves
@@ -180,7 +181,9 @@ class _Run:
                 evidence=None,
                 policy=Policy(source_id=SOURCE, run_mode="test"),
             )
-            pipeline = CameraPipeline(camera, CameraIntake(camera, clock), self._network, Judge(camera))
+            pipeline = CameraPipeline(
+                camera, CameraIntake(camera, clock, follow=FollowBudget(1)), self._network, Judge(camera)
+            )
             source = FileSource(camera.camera_id, self._file, clock)
             try:
                 self.took = drive(pipeline, source, clock, book.record)

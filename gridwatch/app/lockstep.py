@@ -8,12 +8,12 @@ from gridwatch.core.clock import ManualClock
 from gridwatch.core.detections import Unknown
 from ingest.decoder import KeyDecoder
 from ingest.errors import IngestError
-from ingest.packets import PacketSource
+from ingest.packets import Packet, PacketSource
 
 
 @dataclass(slots=True)
 class Driven:
-    """What a run took: packets read, key frames decoded, looks given to the network and those it did not answer."""
+    """What a run took: packets read, pictures decoded, looks given to the network and those it did not answer."""
 
     packets: int = 0
     decoded: int = 0
@@ -42,21 +42,23 @@ def drive(pipeline: CameraPipeline, source: PacketSource, clock: ManualClock, re
         for packet in source.packets():
             driven.packets += 1
             clock.advance_to(packet.at_mono_s)
-            admitted = pipeline.take(packet)
-            if admitted is None:
-                continue
-            try:
-                frame = decoder.decode(admitted)
-            except IngestError as error:  # as live: the camera's trouble, not the run's
-                pipeline.intake.damaged(str(error))
-                continue
-            driven.decoded += 1
-            look = pipeline.see(admitted, frame)
-            if look is None:
-                continue
-            driven.looks += 1
-            answer = pipeline.answer(look)
-            driven.unknown += isinstance(answer, Unknown)
-            for finding in pipeline.judge(look, answer):
-                record(finding, *pipeline.evidence_of(finding, look, answer))
+            given = pipeline.take(packet)
+            if given is not None:
+                _see(pipeline, decoder, given, record, driven)
+    driven.decoded = pipeline.intake.decoded
     return driven
+
+
+def _see(
+    pipeline: CameraPipeline, decoder: KeyDecoder, given: Packet, record: Record, driven: Driven
+) -> None:
+    try:
+        for packet, frame in pipeline.pictures(decoder, given):
+            for look in pipeline.see(packet, frame):
+                driven.looks += 1
+                answer = pipeline.answer(look)
+                driven.unknown += isinstance(answer, Unknown)
+                for finding in pipeline.judge(look, answer):
+                    record(finding, *pipeline.evidence_of(finding, look, answer))
+    except IngestError as error:  # as live: the camera's trouble, not the run's
+        pipeline.intake.damaged(str(error))

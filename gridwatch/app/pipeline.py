@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The whole way of a frame of one camera, readable here in one screen, without threads.
 
-    packet ─take→ key packet ─decode→ frame ─see→ look ─answer→ detections ─judge→ findings ─record→ incident
+    packet ─take→ packet ─pictures→ frames ─see→ looks ─answer→ detections ─judge→ findings ─record→ incident
+                                                                            └─follow→ what is decoded from now on
 
 Two drivers call these very steps: `live` with threads on the wall clock, which drops what is late, and `lockstep`
 on media time, which drops nothing. Only this module sees ingest, models, detectors and events side by side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from detectors.judge import Judge
@@ -18,6 +19,7 @@ from gridwatch.core.detections import Detections, Part, Unknown
 from gridwatch.core.finding import Box, Finding, Stage
 from gridwatch.core.frame import Frame
 from gridwatch.core.look import Look
+from ingest.decoder import KeyDecoder
 from ingest.frame import DecodedFrame
 from ingest.intake import CameraIntake
 from ingest.packets import Packet
@@ -46,8 +48,12 @@ class CameraPipeline:
         """Keep the packet in the ring; return it if it is to be decoded."""
         return self.intake.take(packet)
 
-    def see(self, packet: Packet, frame: DecodedFrame) -> Look | None:
-        """Note that the camera sees; return a look if the network should see this picture."""
+    def pictures(self, decoder: KeyDecoder, packet: Packet) -> Iterator[tuple[Packet, DecodedFrame]]:
+        """Decode: a key frame, or what following brings."""
+        return self.intake.pictures(decoder, packet)
+
+    def see(self, packet: Packet, frame: DecodedFrame) -> list[Look]:
+        """Note that the camera sees; return what the network should see, in order of time."""
         return self.intake.see(packet, frame)
 
     def answer(self, look: Look) -> Detections | Unknown:
@@ -65,7 +71,9 @@ class CameraPipeline:
 
     def judge(self, look: Look, answer: Detections | Unknown) -> list[Finding]:
         """Return what the detectors claim after this look."""
-        return self.judging.update(look, answer)
+        findings = self.judging.update(look, answer)
+        self.intake.follow(self.judging.wants_follow)
+        return findings
 
     def evidence_of(
         self, finding: Finding, look: Look, answer: Detections | Unknown

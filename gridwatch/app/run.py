@@ -7,16 +7,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
 from events.errors import QueueError
 from events.queues.embedded import EmbeddedServer
+from gridwatch.app import set_aside
+from gridwatch.app.cameras import load_documents
 from gridwatch.app.settings import EMBEDDED, Settings, load_settings
 from gridwatch.app.storage import files_for_owner
 from gridwatch.app.supervisor import Supervisor, end_with_parent, heartbeat
+from gridwatch.core.clock import SystemClock
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
 
@@ -29,10 +32,12 @@ def run_parent(config: Path) -> int:
     """Check the configuration, start the queue if it is ours, and keep a child running."""
     files_for_owner()
     settings, _ = load_settings(config)
+    if settings.cameras.is_file():  # without it the register's cameras are watched, if there are any
+        load_documents(settings.cameras)
     with _queue(settings) as (url, keep):
         os.environ[QUEUE_URL] = url
         command = [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)]
-        return Supervisor(command, keep).run()
+        return Supervisor(command, keep, noting_crashes(settings.state)).run()
 
 
 def run_child(config: Path) -> int:
@@ -56,6 +61,22 @@ def run_child(config: Path) -> int:
     stop.wait()
     running.close()
     return 0
+
+
+def noting_crashes(state: Path) -> Callable[[Sequence[str], str], None]:
+    """Return what notes the cameras that were being decoded in a crash; one that was there twice is set aside."""
+    clock = SystemClock()
+
+    def note(cameras: Sequence[str], cause: str) -> None:
+        try:
+            new = set_aside.note_crash(state, cameras, clock.now(), cause)
+        except OSError as error:  # a full disk must not end the parent
+            log.error("crash_not_noted", reason=error.strerror)
+            return
+        for camera_id in new:
+            log.error("camera_set_aside", camera_id=camera_id, cause=cause)
+
+    return note
 
 
 @contextlib.contextmanager

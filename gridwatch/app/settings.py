@@ -144,6 +144,43 @@ class IngestSettings(Strict):
     """Seconds of packets kept per camera."""
     ring_mib: float = Field(default=8.0, gt=0, le=1024)
     """Hard cap of that memory per camera, MiB."""
+    follow_at_most: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=0, le=1024)
+    """Cameras that are decoded picture by picture at the same time, because something may be happening there."""
+    decode_on: Literal["cpu", "cuda"] = "cpu"
+    """Where pictures are decoded; `cuda` falls back to the CPU where it does not work, and says so."""
+    connects_per_host: int = Field(default=8, ge=1, le=256)
+    """Connections that are being opened at one host at the same time."""
+    connects_per_s: float = Field(default=20.0, gt=0, le=1000)
+    """Connections that are begun in a second, to all hosts together."""
+    sessions: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, max_length=1000)
+    """Sessions that a recorder allows at once, by the `recorder` of its cameras (or by host:port)."""
+
+
+class AttentionSettings(Strict):
+    """What this machine may spend on looking. Where it is less than all cameras need, they take turns (轮巡)."""
+
+    connections: int | None = Field(default=None, ge=1)
+    """Cameras that are connected at the same time; all where nothing is said."""
+    key_frames_per_s: float | None = Field(default=None, gt=0)
+    """Key frames that are decoded in a second."""
+    looks_per_s: float | None = Field(default=None, gt=0)
+    """Looks that the network is given in a second."""
+    mbit_per_s: float | None = Field(default=None, gt=0)
+    """Megabits a second from all cameras together."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is any bound."""
+        return any((self.connections, self.key_frames_per_s, self.looks_per_s, self.mbit_per_s))
+
+
+class CanarySettings(Strict):
+    """A test camera whose scene travels the whole way as an exercise, so that a way that broke is noticed."""
+
+    every_min: float | None = Field(default=None, ge=2, le=1440)
+    """Minutes from one exercise to the next; none where nothing is said."""
+    within_s: float = Field(default=60.0, ge=10, le=600)
+    """Seconds in which its message must have reached the case queue."""
 
 
 class KeepDaysSettings(Strict):
@@ -197,6 +234,8 @@ class Settings(Strict):
     models: ModelSettings = ModelSettings()
     inference: InferenceSettings = InferenceSettings()
     ingest: IngestSettings = IngestSettings()
+    attention: AttentionSettings = AttentionSettings()
+    canary: CanarySettings = CanarySettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
     @field_validator("evidence")

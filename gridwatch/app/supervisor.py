@@ -4,6 +4,9 @@
 The child's standard input is a pipe that only the parent holds open: when the parent is gone, however it ended, the
 child reads end-of-file and ends too. The other way goes a heartbeat: a child that lives but has stopped beating (a
 deadlock in native code, say) sees nothing and says nothing, so it is killed and replaced like one that crashed.
+
+Both hold a page that names the cameras being decoded. After a crash in native code the parent reads it and tells who was
+there; a child that others killed says nothing against any camera.
 """
 
 import contextlib
@@ -17,6 +20,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from gridwatch.core.parent import when_parent_is_gone
+from ingest.decoding_page import DecodingPage
 
 log = structlog.get_logger()
 
@@ -29,18 +33,32 @@ KEEP_EVERY_S = 2.0
 HEARTBEAT_FD = "GRIDWATCH_HEARTBEAT_FD"  # the pipe's end that the child writes to
 HUNG_AFTER_S = 20.0  # without a beat; the child beats every second
 START_WITHIN_S = 120.0  # until the first beat: weights are read and graphs compiled before it
+PAGE_FD = "GRIDWATCH_DECODING_FD"  # the page that names the cameras being decoded
+STUCK_IN_DECODER_S = (
+    30.0  # so long in the decoder, a stream is taken for what hung the child; key frames take milliseconds
+)
+# glibc gives each of hundreds of threads an arena of its own, and what is freed in one stays there (docs/network.md).
+ALLOCATION = {"MALLOC_ARENA_MAX": "2"}
+FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+Crashed = Callable[[Sequence[str], str], None]
 
 
 class Child:
     """One child process, and how long ago its heart beat."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], page: DecodingPage) -> None:
         self._beats, beats_in = os.pipe()
         os.set_blocking(self._beats, False)
-        environment = {**os.environ, HEARTBEAT_FD: str(beats_in)}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, pass_fds=(beats_in,))
+        environment = {
+            **ALLOCATION,
+            **os.environ,
+            HEARTBEAT_FD: str(beats_in),
+            PAGE_FD: str(page.descriptor),
+        }
+        inherited = (beats_in, page.descriptor)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, pass_fds=inherited)
         os.close(beats_in)
-        self._silent_since, self.has_beaten = time.monotonic(), False
+        self._silent_since, self.has_beaten, self.was_hung = time.monotonic(), False, False
 
     def hung(self) -> bool:
         """Tell whether no heartbeat came for too long."""
@@ -62,10 +80,17 @@ class Supervisor:
     Args:
         command: the child's.
         keep: called about every two seconds, to keep what else the parent holds.
+        crashed: told after a crash in native code which cameras were being decoded, and what ended the child.
     """
 
-    def __init__(self, command: Sequence[str], keep: Callable[[], None] = lambda: None) -> None:
-        self._command, self._keep = command, keep
+    def __init__(
+        self,
+        command: Sequence[str],
+        keep: Callable[[], None] = lambda: None,
+        crashed: Crashed = lambda _cameras, _cause: None,
+    ) -> None:
+        self._command, self._keep, self._crashed = command, keep, crashed
+        self._page = DecodingPage.create()
         self._stopping = threading.Event()
         self._was_healthy = False
 
@@ -97,13 +122,26 @@ class Supervisor:
             self._stopping.wait(delay_s)
 
     def _run_one(self) -> int:
-        child = Child(self._command)
+        self._page.clear()
+        child = Child(self._command, self._page)
         try:
-            return self._wait(child)
+            code = self._wait(child)
+            self._tell_crash(child, code)
+            return code
         finally:
             child.hung()  # reads the last beats
             self._was_healthy = self._was_healthy or child.has_beaten
             child.close()
+
+    def _tell_crash(self, child: Child, code: int) -> None:
+        """Tell which cameras were in the decoder, if it was there that the child ended."""
+        if self._stopping.is_set() or not (child.was_hung or -code in FAULTS):
+            return
+        cameras = self._page.named(STUCK_IN_DECODER_S if child.was_hung else 0.0)
+        cause = "it did not come back" if child.was_hung else signal.Signals(-code).name
+        log.error("child_crashed", cause=cause, decoding=cameras)
+        if cameras:
+            self._crashed(cameras, cause)
 
     def _wait(self, child: Child) -> int:
         """Wait for the child; kill it when it hangs, or does not end in time after it was told to."""
@@ -122,6 +160,7 @@ class Supervisor:
                     child.process.kill()
             elif child.hung():
                 log.error("child_hung", pid=child.process.pid)
+                child.was_hung = True
                 child.process.send_signal(
                     signal.SIGABRT
                 )  # faulthandler writes every thread's stack to the log
@@ -151,6 +190,12 @@ def heartbeat() -> Callable[[], None]:
             os.write(beats, b".")
 
     return beat
+
+
+def decoding_page() -> DecodingPage:
+    """Return the page on which the child names the cameras that it decodes; one of its own where no parent reads it."""
+    number = os.environ.get(PAGE_FD)
+    return DecodingPage.create() if number is None else DecodingPage(int(number))
 
 
 def end_with_parent(stop: Callable[[], None], *, grace_s: float = 3.0) -> None:

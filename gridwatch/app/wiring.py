@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Puts the real parts together for `gridwatch run`. The only place that knows which adapter stands behind which port."""
 
-import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,32 +20,38 @@ from events.errors import StoreError
 from events.evidence import EvidenceStore
 from events.grids import Grids
 from events.incidents import IncidentBook
+from events.operations import Operations
+from events.queues.port import CaseQueue
 from events.reading import AlertReader
+from events.registry import Registry
 from events.relay import Relay, RelayState
 from events.replies import ReplyReader
 from events.retention import Retention
 from events.stores.sql import Store
+from events.times import CHINA
 from events.tokens import TokenBook
-from gridwatch.app.cameras import load_cameras
+from gridwatch.app.camera_wiring import CameraWiring
+from gridwatch.app.canary import CAMERA_ID, Canary, CanaryRules, canary_camera
+from gridwatch.app.canary_process import CanaryProcess
 from gridwatch.app.engine import check_parts, open_network
+from gridwatch.app.homes import Homes
 from gridwatch.app.leaving import MaskedClips
-from gridwatch.app.live import Shard, ShardSpec
+from gridwatch.app.live import Shard
 from gridwatch.app.metrics import PipelineCollector, QueueCollector
+from gridwatch.app.minding import Minder
+from gridwatch.app.operations_metrics import OperationsCollector
 from gridwatch.app.people import persons_in
-from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.app.policy import policy_of
-from gridwatch.app.settings import ApiSettings, IngestSettings, ModelSettings, Settings
+from gridwatch.app.roll import Roll
+from gridwatch.app.settings import ApiSettings, ModelSettings, Settings
+from gridwatch.app.shard_spec import ShardSpec
 from gridwatch.app.storage import case_queue, store_url
+from gridwatch.app.supervisor import decoding_page
+from gridwatch.app.taking_turns import TakingTurns
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import Clock, SystemClock
 from gridwatch.core.detections import Part
-from ingest.backoff import Backoff
-from ingest.feed import Feed
-from ingest.gate import Gate, GateBounds
-from ingest.intake import CameraIntake
-from ingest.packets import Packet
-from ingest.ring import Ring
-from ingest.rtsp import RtspSource
+from ingest.coverage import Coverage
 from models.network import Network
 from models.service.device import LOOK_WITHIN_S, Device, DeviceRules, DeviceState
 from models.service.inference import InferenceService, ServiceSettings
@@ -54,8 +59,7 @@ from models.service.waiting import Rules
 
 log = structlog.get_logger()
 
-CONNECTS_PER_HOST = 8
-MIB, GIB = 1 << 20, 1 << 30
+GIB = 1 << 30
 
 
 @dataclass(slots=True)
@@ -68,8 +72,10 @@ class Running:
     replies: ReplyReader
     retention: Retention
     leaving: MaskedClips
+    minder: Minder
     server: ApiServer
     network: Network
+    canary: CanaryProcess | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
 
@@ -81,6 +87,7 @@ class Running:
             "replies": self.replies.run,
             "retention": self.retention.run,
             "leaving": self.leaving.run,
+            "minder": self.minder.run,
         }
         for name, run in workers.items():
             thread = threading.Thread(target=run, args=(self.stop,), name=name, daemon=True)
@@ -94,16 +101,24 @@ class Running:
         self.stop.set()
         for thread in self.threads:
             thread.join(5)
+        if self.canary is not None:
+            self.canary.stop()
         self.server.stop()
         self.store.close()
 
 
-def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda: None) -> Running:
+def build(
+    settings: Settings,
+    queue_url: str,
+    beat: Callable[[], None] = lambda: None,
+    network: Network | None = None,
+) -> Running:
     """Build what `gridwatch run` runs; nothing is connected to cameras yet.
 
     Args:
         queue_url: of the case queue, embedded or not.
         beat: called every second while the pipeline lives.
+        network: in place of the configured one: for measurements of everything else.
 
     Raises:
         InputError: cameras, grids or weights are wrong, or the API would be open to other machines without a token.
@@ -111,45 +126,124 @@ def build(settings: Settings, queue_url: str, beat: Callable[[], None] = lambda:
     clock = SystemClock()
     settings.state.mkdir(parents=True, exist_ok=True)
     store = Store.open(store_url(settings))
-    tokens = TokenBook(store, clock)
-    _check_door(settings.api, tokens, clock)
-    cameras = load_cameras(settings.cameras)
+    _check_door(settings.api, TokenBook(store, clock), clock)
+    network = network or open_network(settings.models, settings.state)
+    exercises = CanaryProcess() if settings.canary.every_min else None
+    try:
+        return _build(_Given(settings, store, network, exercises), case_queue(settings, queue_url), beat)
+    except BaseException:  # a process must not be left behind
+        if exercises is not None:
+            exercises.stop()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What everything else is built on."""
+
+    settings: Settings
+    store: Store
+    network: Network
+    exercises: CanaryProcess | None
+
+
+def _build(given: _Given, queue: CaseQueue, beat: Callable[[], None]) -> Running:
+    settings, store, network, clock = given.settings, given.store, given.network, SystemClock()
     grids = Grids.load(settings.grids) if settings.grids else Grids.none()
-    network = open_network(settings.models, settings.state)
-    check_parts(network, cameras)
+    roll = _roll(given)
     evidence = EvidenceStore(settings.state / "evidence", max_bytes=int(settings.evidence.max_gib * GIB))
-    places = {camera.camera_id: camera for camera in cameras}
+    places = _Places(roll)
     policy = policy_of(settings, network.sha256)
     book = IncidentBook(store, clock, places=places, grids=grids, evidence=evidence, policy=policy)
     book.resume()
     reader = AlertReader(store)
-    queue = case_queue(settings, queue_url)
     relay = Relay(reader, queue, clock, keep=settings.queue.max_length)
-    service = _service(settings, network, cameras, clock)
+    service = _service(settings, network, roll.cameras, clock)
     service.device.make_ready()
     leaving = MaskedClips(reader, evidence, book, partial(persons_in, service.device))
-    shard = _shard(settings, cameras, service, book, clock, beat)
-    registry = CollectorRegistry()
-    registry.register(PipelineCollector(shard, relay.backlog))
-    registry.register(QueueCollector(relay))
+    homes = Homes(settings.state)
+    shard = _shard(settings, service, book, roll, homes, beat)
+    shard.set_cameras(roll.cameras)
+    minder = Minder(
+        shard=shard,
+        operations=Operations(store, clock),
+        coverage=Coverage(clock, CHINA),
+        homes=homes,
+        clock=clock,
+        cameras_now=roll.changed,
+        canary=_canary(given, reader, queue, policy.source),
+        confirmed_since=reader.confirmed_by_camera if settings.attention.bounded else None,
+    )
     services = Services(
         alerts=reader,
         book=book,
         evidence=evidence,
         live=shard,
+        control=shard,
         grids=grids,
         clock=clock,
-        tokens=tokens,
+        tokens=TokenBook(store, clock),
         signer=Signer.load(settings.state),
-        registry=registry,
+        registry=_metrics(shard, relay, minder),
         ready=lambda: _unready(shard, reader, relay),
         backlog=relay.backlog,
         run_mode=settings.run_mode,
         leaving=leaving,
+        places=lambda: places,
     )
-    server = _server(services, settings.api)
-    retention = Retention(store, evidence, policy.keep_days, clock)
-    return Running(store, shard, relay, ReplyReader(book, queue), retention, leaving, server, network)
+    retention = Retention(store, evidence, policy.keep_days, clock, run_mode=policy.run_mode)
+    server, replies = _server(services, settings.api), ReplyReader(book, queue)
+    return Running(store, shard, relay, replies, retention, leaving, minder, server, network, given.exercises)
+
+
+def _roll(given: _Given) -> Roll:
+    """Read which cameras are to be watched, the test camera among them."""
+    settings, exercises = given.settings, given.exercises
+    others = [] if exercises is None else [canary_camera(exercises.start())]
+    registry = Registry(given.store, SystemClock())
+    roll = Roll(registry, settings.cameras, settings.state, partial(check_parts, given.network), others)
+    roll.read()
+    return roll
+
+
+def _metrics(shard: Shard, relay: Relay, minder: Minder) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(PipelineCollector(shard, relay.backlog))
+    registry.register(QueueCollector(relay))
+    registry.register(OperationsCollector(minder.operations, minder.canary))
+    return registry
+
+
+class _Places(Mapping[str, Camera]):
+    """The cameras by id, as they are now."""
+
+    def __init__(self, roll: Roll) -> None:
+        self._roll = roll
+        self._of: tuple[Camera, ...] = ()
+        self._by_id: dict[str, Camera] = {}
+
+    def __getitem__(self, camera_id: str) -> Camera:
+        return self._now()[camera_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def _now(self) -> dict[str, Camera]:
+        cameras = self._roll.cameras
+        if cameras is not self._of:
+            self._by_id, self._of = {camera.camera_id: camera for camera in cameras}, cameras
+        return self._by_id
+
+
+def _canary(given: _Given, reader: AlertReader, queue: CaseQueue, source: str) -> Canary | None:
+    canary = given.settings.canary
+    if given.exercises is None or canary.every_min is None:
+        return None
+    rules = CanaryRules(canary.every_min * 60, canary.within_s)
+    return Canary(given.exercises, reader, partial(queue.mark, source), SystemClock(), rules)
 
 
 def _check_door(api: ApiSettings, tokens: TokenBook, clock: Clock) -> None:
@@ -168,36 +262,41 @@ def _server(services: Services, api: ApiSettings) -> ApiServer:
 
 def _shard(
     settings: Settings,
-    cameras: list[Camera],
     service: InferenceService,
     book: IncidentBook,
-    clock: Clock,
+    roll: Roll,
+    homes: Homes,
     beat: Callable[[], None],
 ) -> Shard:
-    pipelines = [
-        CameraPipeline(camera, _intake(camera, settings.ingest, clock), service.device, Judge(camera))
-        for camera in cameras
-    ]
-    # Per host, so that the cameras behind a dead switch do not keep others from connecting.
-    admissions = {camera.url.host: threading.BoundedSemaphore(CONNECTS_PER_HOST) for camera in cameras}
-
-    def make_feed(pipeline: CameraPipeline, deliver: Callable[[Packet], None]) -> Feed:
-        camera = pipeline.camera
-        return Feed(
-            pipeline.intake,
-            lambda: RtspSource(camera.camera_id, camera.url, clock),
-            deliver,
-            clock=clock,
-            backoff=Backoff(random.Random()),  # noqa: S311  spreads reconnects; no secret
-            admission=admissions[camera.url.host],
+    """Return a shard without cameras."""
+    clock = SystemClock()
+    wiring = CameraWiring(
+        settings.ingest,
+        service.device,
+        clock,
+        homes=homes,
+        set_aside=lambda: roll.aside,
+        unusable=lambda: roll.unusable,
+    )
+    spec = ShardSpec(
+        decoders=settings.ingest.decoders,
+        decode_on=settings.ingest.decode_on,
+        pre_roll_s=settings.evidence.pre_roll_s,
+        post_roll_s=settings.evidence.post_roll_s,
+        beat=beat,
+        page=decoding_page(),
+    )
+    shard = Shard(wiring.wire, service, book, clock, spec)
+    if settings.attention.bounded:
+        shard.take_turns(
+            TakingTurns(settings.attention, shard.deliver, wiring, CHINA, always=frozenset({CAMERA_ID}))
         )
-
-    evidence = settings.evidence
-    spec = ShardSpec(settings.ingest.decoders, evidence.pre_roll_s, evidence.post_roll_s, beat)
-    return Shard(pipelines, make_feed, service, book, clock, spec)
+    return shard
 
 
-def _service(settings: Settings, network: Network, cameras: list[Camera], clock: Clock) -> InferenceService:
+def _service(
+    settings: Settings, network: Network, cameras: Sequence[Camera], clock: Clock
+) -> InferenceService:
     """Return the service on `network`'s device; on a GPU, with the CPU in its place where that is allowed.
 
     What is opened anew is what started, and nothing else: with `auto` a lost GPU would come back as a CPU that is called
@@ -226,17 +325,12 @@ def _asking(models: ModelSettings, backend: str, precision: str, device: str) ->
     return models.model_copy(update={"backend": backend, "precision": precision, "device": device})
 
 
-def _questions(network: Network, cameras: list[Camera]) -> list[frozenset[Part]]:
+def _questions(network: Network, cameras: Sequence[Camera]) -> list[frozenset[Part]]:
     """Return what the network will be asked, the most frequent first: cameras' looks, then people for alerts' pictures."""
     asked = Counter(Judge(camera).parts for camera in cameras)
     people = frozenset({Part.PEOPLE})
     found = [parts for parts, _ in asked.most_common()]
     return found if people in found or not people <= network.parts else [*found, people]
-
-
-def _intake(camera: Camera, ingest: IngestSettings, clock: Clock) -> CameraIntake:
-    ring = Ring(span_s=ingest.ring_s, max_bytes=int(ingest.ring_mib * MIB))
-    return CameraIntake(camera, clock, ring=ring, gate=Gate(GateBounds(look_every_s=ingest.look_every_s)))
 
 
 def _unready(shard: Shard, reader: AlertReader, relay: Relay) -> list[str]:

@@ -23,6 +23,9 @@ class Mailbox(Generic[T]):
         self._closed = False
         self.replaced = 0
 
+    def __len__(self) -> int:
+        return len(self._slots)
+
     def put(self, key: str, item: T) -> bool:
         """Put `item` into the slot of `key`; return True if it replaced one that nobody had taken."""
         with self._ready:

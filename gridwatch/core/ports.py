@@ -20,6 +20,14 @@ class LiveView(Protocol):
         ...
 
 
+class CameraControl(Protocol):
+    """What a person may tell the pipeline about a camera."""
+
+    def accept_view(self, camera_id: str) -> bool:
+        """Take what a camera shows from now on for what its zones are drawn on; return whether there is such a camera."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LeavingClip:
     """Where the clip of an incident that may leave stands.

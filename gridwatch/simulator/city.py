@@ -6,7 +6,7 @@ It is a process of its own (`serve`), so that a restart of whoever watches it do
 
 import asyncio
 import re
-import secrets
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,26 +21,36 @@ from gridwatch.core.errors import InputError
 from gridwatch.core.parent import when_parent_is_gone
 from gridwatch.simulator.control import ControlServer, Json
 from gridwatch.simulator.errors import FeedError
+from gridwatch.simulator.fault_board import FaultBoard, start_numbers
+from gridwatch.simulator.faults import FaultOrder, fault_kinds, order_from
 from gridwatch.simulator.feed import Ahead, Feed
+from gridwatch.simulator.pacer import Paced, Pacer
+from gridwatch.simulator.rtsp.auth import Scheme
 from gridwatch.simulator.rtsp.broadcast import Broadcast
 from gridwatch.simulator.rtsp.digest import Credentials
+from gridwatch.simulator.rtsp.media import VideoMedia
 from gridwatch.simulator.rtsp.rtp import RtpSender
-from gridwatch.simulator.rtsp.sdp import VideoMedia
 from gridwatch.simulator.rtsp.server import RtspServer
 from gridwatch.simulator.timeline import Timeline
 
 _PATH = re.compile(r"[A-Za-z0-9._-]{1,64}(/[A-Za-z0-9._-]{1,64})*")
-_EMPTY_POLL_S = 0.02
 _JOIN_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class CityCamera:
-    """One camera of the city. `path` is its URL's path, without a slash before it; `name` is for people."""
+    """One camera of the city.
+
+    Attributes:
+        path: its URL's path, without a slash before it.
+        name: for people.
+        own: host and port of an address of its own beside the city's, port 0 for any free one; None: it has none.
+    """
 
     path: str
     feed: Feed
     name: str = ""
+    own: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,8 @@ class City:
     Attributes:
         port, control_port: 0 asks for any free one.
         truth: what happens in the scenes, for checks: see `control` for what becomes of it.
+        scheme: which authentication is asked for where there are credentials.
+        faults: switched on at the start; more can be switched by the control channel.
     """
 
     cameras: Sequence[CityCamera]
@@ -58,6 +70,8 @@ class City:
     credentials: Credentials | None = None
     control_port: int = 0
     truth: Sequence[Mapping[str, object]] = ()
+    scheme: Scheme = "digest"
+    faults: Sequence[FaultOrder] = ()
 
     def __post_init__(self) -> None:
         paths = [camera.path for camera in self.cameras]
@@ -70,11 +84,17 @@ class City:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a running city listens, and `origin`: the wall time of second 0 of its timeline, seconds since 1970."""
+    """Where a running city listens.
+
+    Attributes:
+        origin: the wall time of second 0 of its timeline, seconds since 1970.
+        own: host and port of the cameras that have an address of their own, by path.
+    """
 
     rtsp: int
     control: int
     origin: float
+    own: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -82,8 +102,11 @@ class _Running:
     """A camera that is being served."""
 
     camera: CityCamera
-    ahead: Ahead
-    broadcast: Broadcast
+    paced: Paced
+
+    @property
+    def broadcast(self) -> Broadcast:
+        return self.paced.broadcast
 
     def status(self) -> Json:
         media = self.broadcast.media
@@ -93,11 +116,13 @@ class _Running:
             "width": media.width,
             "height": media.height,
             "fps": media.fps,
+            "codec": media.codec,
             "viewers": self.broadcast.viewers,
             "units_sent": self.broadcast.units,
             "units_skipped": self.camera.feed.skipped,
             "viewers_dropped": self.broadcast.dropped_viewers,
-            "feed_failures": self.ahead.failures,
+            "feed_failures": self.paced.ahead.failures,
+            "latest_s": round(self.paced.late_s, 3),
         }
 
 
@@ -107,6 +132,7 @@ class _Show:
 
     city: City
     timeline: Timeline
+    board: FaultBoard
     running: list[_Running] = field(default_factory=list)
 
     async def open_feeds(self) -> None:
@@ -116,34 +142,36 @@ class _Show:
                 media = await asyncio.to_thread(camera.feed.open, self.timeline.now_s())
             except FeedError as exc:
                 raise InputError(f"camera {camera.path} cannot start: {exc}") from exc
-            self.running.append(_Running(camera, ahead, _broadcast(camera.path, media)))
+            broadcast = _broadcast(camera.path, media)
+            self.board.add(broadcast, camera.feed)
+            self.running.append(_Running(camera, Paced(ahead, broadcast)))
         for running in self.running:
-            running.ahead.start()
+            running.paced.ahead.start()
 
     async def close_feeds(self) -> None:
         for running in self.running:
-            running.ahead.stop()
+            running.paced.ahead.stop()
         for running in self.running:
-            await asyncio.to_thread(running.ahead.join, _JOIN_S)
+            await asyncio.to_thread(running.paced.ahead.join, _JOIN_S)
 
-    async def pace(self, running: _Running) -> None:
-        """Send each unit of a camera when it is due."""
-        ahead, timeline = running.ahead, self.timeline
-        while True:
-            unit = ahead.peek()
-            if unit is None:
-                await asyncio.sleep(_EMPTY_POLL_S)
-                continue
-            await asyncio.sleep(max(0.0, unit.due_s - timeline.now_s()))
-            running.broadcast.publish(ahead.pop(), timeline.unix_s(unit.due_s))
+    def answers(self) -> Mapping[str, Callable[[Json], Json]]:
+        return {"timeline": self.answer_timeline, "faults": self.answer_faults, "fault": self.answer_fault}
 
-    def answer_timeline(self) -> Json:
+    def answer_timeline(self, _: Json) -> Json:
         return {
             "origin": self.timeline.unix_s(0.0),
             "now": self.timeline.now_s(),
             "cameras": [running.status() for running in self.running],
             "truth": [self._in_wall_time(event) for event in self.city.truth],
         }
+
+    def answer_faults(self, _: Json) -> Json:
+        kinds = fault_kinds().values()
+        return {"faults": [kind.as_json() for kind in kinds], "on": self.board.on()}
+
+    def answer_fault(self, asked: Json) -> Json:
+        order = order_from(asked)
+        return {"cameras": self.board.switch(order), "fault": order.kind.name, "on": order.on}
 
     def _in_wall_time(self, event: Mapping[str, object]) -> Json:
         twins = {
@@ -161,24 +189,24 @@ async def running_city(city: City, clock: Clock) -> AsyncIterator[Ports]:
     Raises:
         InputError: a clip cannot be served, or a port is taken.
     """
-    show = _Show(city, Timeline.starting_now(clock))
     paths: dict[str, Broadcast] = {}
-    rtsp, control = RtspServer(paths, city.credentials), ControlServer({"timeline": show.answer_timeline})
-    tasks: list[asyncio.Task[None]] = []
+    rtsp = RtspServer(paths, city.credentials, scheme=city.scheme)
+    show = _Show(city, Timeline.starting_now(clock), FaultBoard(rtsp))
+    control = ControlServer(show.answers())
+    pace: asyncio.Task[None] | None = None
     try:
         await show.open_feeds()
         paths.update((one.camera.path, one.broadcast) for one in show.running)
-        tasks += [asyncio.create_task(show.pace(one)) for one in show.running]
-        for task in tasks:
-            task.add_done_callback(_tell_failure)
-        yield await _listen(city, rtsp, control, show.timeline)
+        pace = asyncio.create_task(Pacer([one.paced for one in show.running], show.timeline).run())
+        yield await _listen(city, rtsp, control, show)
     finally:
-        for task in tasks:
-            task.cancel()
+        show.board.close()
+        if pace is not None:
+            pace.cancel()
+            await asyncio.gather(pace, return_exceptions=True)
         await rtsp.close()
         await control.close()
         await show.close_feeds()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def serve(city: City, ready: Callable[[Ports], None], *, clock: Clock, with_parent: bool = False) -> None:
@@ -189,7 +217,15 @@ def serve(city: City, ready: Callable[[Ports], None], *, clock: Clock, with_pare
     """
     if not structlog.is_configured():  # standard output belongs to what `ready` prints
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    _open_many_files()
     asyncio.run(_serve(city, ready, clock, with_parent=with_parent))
+
+
+def _open_many_files() -> None:
+    """Ask for as many open files as the system allows: a viewer is one, and the usual 1,024 are hundreds too few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(city: City, ready: Callable[[Ports], None], clock: Clock, *, with_parent: bool) -> None:
@@ -204,27 +240,28 @@ async def _serve(city: City, ready: Callable[[Ports], None], clock: Clock, *, wi
         await stop.wait()
 
 
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (exc := task.exception()) is not None:
-        context = {"message": "a camera's pace ended", "exception": exc, "task": task}
-        task.get_loop().call_exception_handler(context)
-
-
 def _set_from_elsewhere(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     with suppress(RuntimeError):  # the loop may have ended first
         loop.call_soon_threadsafe(stop.set)
 
 
-async def _listen(city: City, rtsp: RtspServer, control: ControlServer, timeline: Timeline) -> Ports:
+async def _listen(city: City, rtsp: RtspServer, control: ControlServer, show: _Show) -> Ports:
     port = city.port
+    own: dict[str, tuple[str, int]] = {}
     try:
         rtsp_port = await rtsp.open(city.host, port)
+        for camera in city.cameras:
+            if camera.own is not None:
+                host, port = camera.own
+                own[camera.path] = (host, await rtsp.open(host, port, camera.path))
+        for order in city.faults:
+            show.board.switch(order)
         port = city.control_port
-        return Ports(rtsp_port, await control.open(port), timeline.unix_s(0.0))
+        return Ports(rtsp_port, await control.open(port), show.timeline.unix_s(0.0), own)
     except OSError as exc:
         raise InputError(f"port {port} cannot be listened on ({exc.strerror}); choose another") from exc
 
 
 def _broadcast(path: str, media: VideoMedia) -> Broadcast:
-    sender = RtpSender(ssrc=secrets.randbits(32), sequence=secrets.randbits(16))
-    return Broadcast(path, media, sender, start_timestamp=secrets.randbits(20) + 1)
+    ssrc, sequence, start_timestamp = start_numbers()
+    return Broadcast(path, media, RtpSender(ssrc=ssrc, sequence=sequence), start_timestamp)

@@ -1,184 +1,208 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A clip as a camera that never ends: its H.264 packets unchanged, in a loop, at the pace of their times.
+"""A clip as a camera that never ends: its packets unchanged, in a loop, at the pace of their times.
 
-Nothing is decoded or encoded. Sound and other streams are left out.
+Nothing is decoded or encoded until a variant of the clip is asked for; that is made elsewhere (shelf.py, recoding.py)
+and shown here from a key picture on.
 """
 
+import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
 
-import av
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
+import structlog
 
-from gridwatch.core.errors import InputError
-from gridwatch.simulator.errors import FeedError, WireError
-from gridwatch.simulator.rtsp.h264 import AccessUnit, StreamHeader, parse_header, split_nals
-from gridwatch.simulator.rtsp.sdp import VideoMedia
-
-VideoPacket: TypeAlias = "Packet[VideoStream]"
+from gridwatch.simulator.errors import FeedError
+from gridwatch.simulator.rtsp.media import AccessUnit, VideoMedia
+from gridwatch.simulator.shelf import ClipShelf, Order
+from gridwatch.simulator.tracks import CodedPicture, CodedTrack
+from gridwatch.simulator.variants import Value, Variant, variant
 
 SEAM_S = 10.0
 """How far pts jumps forward where the clip starts again."""
 
 _BEHIND_S = 2.0
-
-
-@dataclass(slots=True)
-class _Open:
-    """A clip being read. Times in seconds; `first_dts_s` belongs to the clip's first packet."""
-
-    container: InputContainer
-    stream: VideoStream
-    header: StreamHeader
-    packets: Iterator[VideoPacket]
-    first_dts_s: float
-    duration_s: float
-    start_due_s: float = 0.0
-    start_pts_s: float = 0.0
-    end_s: float = 0.0
+_NEARLY_S = 0.001
+_WAIT_S = 0.5
 
 
 class ClipFeed:
-    """Serves a clip, MP4 or another container that FFmpeg reads, with H.264 inside.
+    """Serves a clip, MP4 or another container that FFmpeg reads, with H.264 or H.265 inside.
 
     Args:
         path: the clip.
         phase_s: how far into the clip the camera is at second 0 of the timeline; cameras with different phases
             do not send their key frames at the same moments.
+        shelf: where cameras of one process share what they show; None: this one reads for itself.
+        sub_width: serve the clip scaled to so many pixels across, as a camera's second stream; coded when it is opened.
     """
 
     ahead_s = 2.0
     refill_s = 1.0
 
-    def __init__(self, path: Path, phase_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        phase_s: float = 0.0,
+        *,
+        shelf: ClipShelf | None = None,
+        sub_width: int | None = None,
+    ) -> None:
         self.path, self.phase_s = path, phase_s
         self.skipped = 0
-        self._open: _Open | None = None
+        self._shelf, self._sub_width = shelf or ClipShelf(), sub_width
+        self._log = structlog.get_logger().bind(clip=path.name)
+        self._clip: CodedTrack | None = None
+        self._home: CodedTrack | None = None
+        self._playing: _Playing | None = None
+        self._wish: Variant | None = None  # the one thing that another thread writes
+        self._taken: Variant | None = None
+        self._taken_s = 0.0
+        self._order: Order | None = None
+        self._refused = False
+        self._pts_ahead_s = 0.0
         self._wants_key = self._fresh = True
+        self._not_before_s = -math.inf
+
+    @property
+    def showing(self) -> str | None:
+        """The variant that is in the stream; None for the clip itself."""
+        playing = self._playing
+        return None if playing is None or playing.shown is None else playing.shown.name
+
+    def show(self, name: str | None, **values: Value) -> None:
+        """Send a variant from the next group of pictures on at which it is ready; None: the clip itself again.
+
+        Returns at once; may be called from any thread.
+
+        Raises:
+            InputError: there is no such variant, or a value is not its.
+        """
+        self._wish = None if name is None else variant(name, **values)
 
     def open(self, start_s: float) -> VideoMedia:
         """Open the clip and go to the key frame that is due at `start_s` or next before.
 
         Raises:
-            InputError: there is no such file, no H.264 in it, or no key frame.
+            InputError: there is no such file, no H.264 or H.265 in it, or no key frame.
+            FeedError: the second stream could not be coded.
         """
         self.close()
-        opened = _open_clip(self.path)
-        self._open, self._wants_key, self._fresh = opened, True, True
-        loops, position_s = divmod(start_s + self.phase_s, opened.duration_s)
-        opened.start_due_s = loops * opened.duration_s - self.phase_s
-        opened.start_pts_s = loops * (opened.duration_s + SEAM_S)
-        opened.packets = self._from(opened, position_s)
-        stream = opened.stream
-        fps = float(stream.average_rate or 25)
-        return VideoMedia(opened.header.parameter_sets, stream.width, stream.height, fps)
+        self._clip = self._home = self._shelf.clip(self.path)
+        if self._sub_width is not None:
+            self._home = self._shelf.made(Order(self.path, None, self._sub_width), self._clip)
+        loops, _ = divmod(start_s + self.phase_s, self._home.duration_s)
+        self._pts_ahead_s = loops * SEAM_S + self.phase_s
+        self._playing = self._at_home(start_s, -math.inf)
+        return self._home.media
 
     def next_unit(self, now_s: float) -> AccessUnit:
         """Return the next packet as an access unit; see `Feed.next_unit`."""
-        if self._open is None:
+        if self._playing is None:
             raise FeedError("the clip is not open")
         while True:
-            unit = self._read(self._open)
-            if unit.due_s < now_s - _BEHIND_S:
-                self._wants_key = True
-            if self._wants_key and not (unit.is_key and unit.due_s >= now_s - _BEHIND_S):
+            playing = self._playing
+            picture = self._next(playing)
+            due_s = playing.start_due_s + picture.at_s
+            if (picture.is_key or playing.track.is_endless) and self._changes(playing, due_s):
+                continue
+            due_s += self._catch_up(playing, now_s - due_s)
+            if self._wants_key and not (
+                picture.is_key and due_s >= max(now_s - _BEHIND_S, self._not_before_s - _NEARLY_S)
+            ):
                 self.skipped += not self._fresh  # what lies between a seek and its target was never owed
                 continue
             self._wants_key = self._fresh = False
-            return unit
+            pts_s = due_s + self._pts_ahead_s + picture.pts_s - picture.at_s
+            return AccessUnit(picture.nals, due_s, pts_s, picture.is_key, playing.track.media)
 
     def close(self) -> None:
         """Close the file."""
-        if self._open is not None:
-            self._open.container.close()
-            self._open = None
+        for track in {id(one): one for one in (self._clip, self._home) if one is not None}.values():
+            track.close()
+        self._clip = self._home = self._playing = None
 
-    def _read(self, opened: _Open) -> AccessUnit:
-        try:
-            packet = next(opened.packets, None) or self._again(opened)
-            nals = split_nals(bytes(packet), opened.header.length_size)
-        except (av.FFmpegError, WireError) as exc:
-            raise FeedError(f"{self.path.name}: {exc}") from exc
-        at_s = _dts_s(packet) - opened.first_dts_s
-        opened.end_s = at_s + _seconds(packet.duration, packet.time_base)
-        pts_s = _seconds(packet.dts if packet.pts is None else packet.pts, packet.time_base)
-        return AccessUnit(
-            nals,
-            opened.start_due_s + at_s,
-            opened.start_pts_s + pts_s - opened.first_dts_s,
-            packet.is_keyframe,
-        )
-
-    def _again(self, opened: _Open) -> VideoPacket:
-        opened.start_due_s += opened.end_s
-        opened.start_pts_s += opened.end_s + SEAM_S
-        opened.packets = self._from(opened, 0.0)
-        packet = next(opened.packets, None)
-        if packet is None:
+    def _next(self, playing: "_Playing") -> CodedPicture:
+        picture = next(playing.pictures, None)
+        if picture is None:
+            playing.start_due_s += playing.track.duration_s
+            self._pts_ahead_s += SEAM_S
+            playing.pictures = playing.track.pictures(0.0)
+            picture = next(playing.pictures, None)
+        if picture is None:
             raise FeedError(f"{self.path.name}: nothing could be read after the seam")
-        return packet
+        return picture
 
-    def _from(self, opened: _Open, position_s: float) -> Iterator[VideoPacket]:
-        target = int((position_s + opened.first_dts_s) / float(opened.stream.time_base or 1))
-        opened.container.seek(target, stream=opened.stream, backward=True)
-        return _packets(opened.container, opened.stream)
+    def _catch_up(self, playing: "_Playing", behind_s: float) -> float:
+        """Return by how much the picture is put off: a stream without key pictures cannot leave any out."""
+        if behind_s <= _BEHIND_S:
+            return 0.0
+        if not playing.track.is_endless:
+            self._wants_key = True
+            return 0.0
+        playing.start_due_s += behind_s
+        self.skipped += round(behind_s * playing.track.media.fps)
+        return behind_s
+
+    def _changes(self, playing: "_Playing", due_s: float) -> bool:
+        """Change to what is wished for, if it is not what is shown and is ready."""
+        target = self._target(due_s)
+        if target == playing.shown:
+            return False
+        changed = self._at_home(due_s, due_s) if target is None else self._varied(target, due_s)
+        if changed is not None:
+            self._playing = changed
+        return changed is not None
+
+    def _target(self, due_s: float) -> Variant | None:
+        wish = self._wish
+        if wish != self._taken:
+            self._taken, self._taken_s, self._refused, self._order = wish, due_s, False, None
+        if wish is None or self._refused or not wish.is_on(due_s - self._taken_s):
+            return None
+        return wish
+
+    def _at_home(self, due_s: float, not_before_s: float) -> "_Playing":
+        home = self._opened(self._home)
+        loops, position_s = divmod(due_s + self.phase_s, home.duration_s)
+        self._wants_key, self._fresh, self._not_before_s = True, True, not_before_s
+        start_due_s = loops * home.duration_s - self.phase_s
+        return _Playing(home, home.pictures(position_s), start_due_s, None)
+
+    def _varied(self, target: Variant, due_s: float) -> "_Playing | None":
+        clip = self._opened(self._clip)
+        position_s = (due_s + self.phase_s) % self._opened(self._home).duration_s
+        wait_s = 0.0 if self._order else _WAIT_S  # once: the stock that was made ahead has to last
+        if self._order is None:
+            moment_s = round(position_s, 3) if target.is_of_the_moment else 0.0
+            self._order = Order(self.path, target, self._sub_width, moment_s)
+        try:
+            track = self._shelf.live(self._order, clip) or self._shelf.ask(self._order, clip, wait_s)
+        except FeedError as exc:
+            self._log.warning("variant_not_made", variant=target.name, reason=str(exc))
+            self._refused = True
+            return None
+        if track is None:
+            return None
+        if not track.is_endless:
+            position_s = 0.0 if target.begins_at_start else position_s % track.duration_s
+        pictures = track.pictures(position_s)
+        first = next(pictures)
+        return _Playing(track, chain((first,), pictures), due_s - first.at_s, target)
+
+    @staticmethod
+    def _opened(track: CodedTrack | None) -> CodedTrack:
+        if track is None:
+            raise FeedError("the clip is not open")
+        return track
 
 
-def _open_clip(path: Path) -> _Open:
-    if not path.is_file():
-        raise InputError("there is no such clip", file=path)
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as exc:
-        raise InputError(
-            "this clip cannot be read; give a file with H.264 video, for example MP4", file=path
-        ) from exc
-    try:
-        return _opened(container, path)
-    except BaseException:
-        container.close()
-        raise
+@dataclass(slots=True)
+class _Playing:
+    """What is being sent: `pictures` of a track whose second 0 is due at `start_due_s`."""
 
-
-def _opened(container: InputContainer, path: Path) -> _Open:
-    stream = next(iter(container.streams.video), None)
-    if stream is None or stream.codec_context.name != "h264":
-        found = "no video" if stream is None else f"{stream.codec_context.name} video"
-        raise InputError(f"a clip must hold H.264 video, found {found}; convert it to H.264", file=path)
-    try:
-        header = parse_header(stream.codec_context.extradata or b"")
-    except WireError as exc:
-        raise InputError(f"its H.264 header cannot be used: {exc}", file=path) from exc
-    with suppress(av.FFmpegError):
-        packets = _packets(container, stream)
-        first = next(packets, None)
-        if first is not None:
-            packets = chain([first], packets)
-            return _Open(container, stream, header, packets, _dts_s(first), _duration_s(container, stream))
-    raise InputError("no picture could be read from this clip", file=path)
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
-    return (packet for packet in container.demux(stream) if packet.size and packet.dts is not None)
-
-
-def _dts_s(packet: VideoPacket) -> float:
-    return _seconds(packet.dts, packet.time_base)
-
-
-def _seconds(ticks: int | None, time_base: Fraction | None) -> float:
-    return float((ticks or 0) * (time_base or 0))
-
-
-def _duration_s(container: InputContainer, stream: VideoStream) -> float:
-    """Return the length as the container tells it, at least one picture's; the true one is known at the end."""
-    if stream.duration:
-        return max(_seconds(stream.duration, stream.time_base), 0.04)
-    return max((container.duration or 0) / av.time_base, 0.04)
+    track: CodedTrack
+    pictures: Iterator[CodedPicture]
+    start_due_s: float
+    shown: Variant | None

@@ -11,6 +11,14 @@
 
 Every field of a truth event whose name ends in `_s` and whose value is a number is a second on the timeline and gets
 a twin that ends in `_at`: the same moment in wall time. Its other fields are passed on as they are.
+`{"ask": "faults"}` is answered with the faults that there are, and where which of them is on:
+
+    {"faults": [{"name", "about": "connection" | "stream" | "pictures", "text", "values", "choices"}, …],
+     "on": {"gate-1": {"loss": {"share": 0.02, …}}}}
+
+`{"ask": "fault", "camera": "gate-1", "fault": "loss", "on": true, "share": 0.1}` switches one on (`"on": false`: off)
+and is answered `{"cameras": ["gate-1"], "fault": "loss", "on": true}`. The camera `"*"` is all of them.
+
 Anything else that is asked is answered `{"error": "…"}`. This is for checks on the same machine, never for the pipeline.
 """
 
@@ -18,6 +26,8 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
+
+from gridwatch.core.errors import InputError
 
 Json: TypeAlias = Mapping[str, object]
 
@@ -27,11 +37,11 @@ IDLE_S = 120.0
 
 
 class ControlServer:
-    """Answers asks by name; `answers` maps a name to what makes its answer."""
+    """Answers asks by name; `answers` maps a name to what makes its answer from the whole ask, or raises InputError."""
 
     HOST = "127.0.0.1"
 
-    def __init__(self, answers: Mapping[str, Callable[[], Json]]) -> None:
+    def __init__(self, answers: Mapping[str, Callable[[Json], Json]]) -> None:
         self._answers = answers
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -58,7 +68,10 @@ class ControlServer:
         name = asked.get("ask") if isinstance(asked, dict) else None
         if not isinstance(name, str) or name not in self._answers:
             return {"error": f"ask one of: {', '.join(sorted(self._answers))}"}
-        return self._answers[name]()
+        try:
+            return self._answers[name](asked)
+        except InputError as exc:
+            return {"error": str(exc)}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._writers) >= MAX_CONNECTIONS:

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import structlog
 
-from gridwatch.simulator.rtsp.h264 import AccessUnit
-from gridwatch.simulator.rtsp.sdp import VideoMedia
+from gridwatch.simulator.rtsp.media import AccessUnit, VideoMedia
 from gridwatch.simulator.timeline import Timeline
+from gridwatch.simulator.variants import Value
 
 _RETRY_S = 1.0
 _SHORTEST_WAIT_S = 0.01
@@ -18,7 +18,7 @@ _AFTER_S = 0.001
 
 
 class Feed(Protocol):
-    """One camera's stream on the timeline. Used by one thread at a time; every call may block.
+    """One camera's stream on the timeline. Used by one thread at a time, but for `show`; every other call may block.
 
     Attributes:
         ahead_s: how far ahead of their time units are made.
@@ -29,6 +29,21 @@ class Feed(Protocol):
     ahead_s: float
     refill_s: float
     skipped: int
+
+    @property
+    def showing(self) -> str | None:
+        """The variant that is in the stream (variants.py); None where it is as it should be."""
+        ...
+
+    def show(self, name: str | None, **values: Value) -> None:
+        """Send a variant from one of the next groups of pictures on, when it is ready; None: as it should be again.
+
+        Returns at once; may be called from any thread.
+
+        Raises:
+            InputError: there is no such variant here, or a value is not its.
+        """
+        ...
 
     def open(self, start_s: float) -> VideoMedia:
         """Begin with the first unit due at or after `start_s`; may be called again after `close`.

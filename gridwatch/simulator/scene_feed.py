@@ -5,16 +5,16 @@ import math
 from fractions import Fraction
 from typing import Protocol
 
-import av
 import cv2
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
+from gridwatch.core.errors import InputError
+from gridwatch.simulator.coding import Coder, Coding, Keys, Picture
 from gridwatch.simulator.errors import FeedError
-from gridwatch.simulator.rtsp.h264 import AccessUnit, ParameterSets, parse_header, split_annex_b
-from gridwatch.simulator.rtsp.sdp import VideoMedia
+from gridwatch.simulator.rtsp.media import AccessUnit, VideoMedia
+from gridwatch.simulator.treatments import Planes
+from gridwatch.simulator.variants import Plan, Value, Variant, variant
 
 BITS_PER_PIXEL_SECOND = 1.55
 """800 kbit/s at 960 × 540: starved, as city cameras are."""
@@ -69,38 +69,81 @@ class SceneFeed:
         self._key_phase = key_phase_frames % renderer.gop_frames
         self.ahead_s = self.refill_s = renderer.gop_frames / renderer.fps
         self.skipped = 0
-        self._coder: VideoCodecContext | None = None
+        self._coding = _coding(renderer)
+        self._coder: Coder | None = None
         self._next = 0
         self._last_gop: int | None = None
+        self._wish: Variant | None = None  # the one thing that another thread writes
+        self._taken: Variant | None = None
+        self._taken_s = 0.0
+        self._plan: Plan | None = None
+        self._held: Planes | None = None
+
+    @property
+    def showing(self) -> str | None:
+        """The variant that is in the stream; None for the scene itself."""
+        return self._taken.name if self._taken is not None and self._plan is not None else None
+
+    def show(self, name: str | None, **values: Value) -> None:
+        """Send a variant from the next group of pictures on; None: the scene itself again. See `Feed.show`.
+
+        Raises:
+            InputError: there is no such variant, a value is not its, or a scene cannot be coded so.
+        """
+        wish = None if name is None else variant(name, **values)
+        if wish is not None and not _is_possible(wish.plan(self._coding), self._coding):
+            raise InputError(f"a generated scene has no variant {wish.name!r}; use a clip")
+        self._wish = wish
 
     def open(self, start_s: float) -> VideoMedia:
         """Start the encoder; the first frame is a key frame."""
         self.close()
-        renderer = self._renderer
-        self._coder = _open_coder(renderer)
-        self._next = max(0, math.ceil(start_s * renderer.fps))
+        self._coder = Coder(self._coding)
+        self._next = max(0, math.ceil(start_s * self._renderer.fps))
         self._last_gop = None
-        return VideoMedia(_parameter_sets(self._coder), renderer.width, renderer.height, renderer.fps)
+        return self._coder.media
 
     def next_unit(self, now_s: float) -> AccessUnit:
         """Render and encode the next frame; see `Feed.next_unit`."""
         if self._coder is None:
             raise FeedError("the encoder is not open")
         index = self._skip_to(now_s)
+        at_s = index / self._renderer.fps
         gop = (index - self._key_phase) // self._renderer.gop_frames
         is_key, self._last_gop = gop != self._last_gop, gop
-        frame = _to_frame(self._renderer.render(index))
-        frame.pts, frame.time_base = index, Fraction(1) / _rate(self._renderer.fps)
-        frame.pict_type = PictureType.I if is_key else PictureType.NONE
-        nals = tuple(nal for packet in self._coder.encode(frame) for nal in split_annex_b(bytes(packet)))
+        if is_key:
+            is_key = self._change(at_s)
+        coded = self._coder.code(Picture(self._planes(index), is_key))
+        nals = tuple(nal for picture in coded for nal in picture.nals)
         if not nals:
             raise FeedError("the encoder kept a frame back")
-        at_s = index / self._renderer.fps
-        return AccessUnit(nals, at_s, at_s, is_key)
+        return AccessUnit(nals, at_s, at_s, any(picture.is_key for picture in coded), self._coder.media)
 
     def close(self) -> None:
         """Let the encoder go."""
         self._coder = None
+
+    def _change(self, at_s: float) -> bool:
+        """Take up what is wished for, where a group of pictures begins; tell whether it begins with a key picture."""
+        wish, was_endless = self._wish, self._plan is not None and self._plan.is_endless
+        if wish != self._taken:
+            self._taken, self._taken_s, self._plan, self._held = wish, at_s, None, None
+        if wish is None or not wish.is_on(at_s - self._taken_s):
+            self._plan = None
+            return True
+        if self._plan is None:
+            self._plan, was_endless = wish.plan(self._coding), False
+        return not was_endless
+
+    def _planes(self, index: int) -> Planes:
+        plan = self._plan
+        if plan is None:
+            return _to_planes(self._renderer.render(index))
+        if not plan.is_still:
+            return plan.treatment(_to_planes(self._renderer.render(index)))
+        if self._held is None:
+            self._held = _to_planes(self._renderer.render(index))
+        return plan.treatment(self._held)
 
     def _skip_to(self, now_s: float) -> int:
         index, fps = self._next, self._renderer.fps
@@ -112,35 +155,20 @@ class SceneFeed:
         return index
 
 
-def _open_coder(renderer: Renderer) -> VideoCodecContext:
-    coder = av.CodecContext.create("libx264", "w")
-    coder.width, coder.height, coder.pix_fmt = renderer.width, renderer.height, "yuv420p"
-    rate = _rate(renderer.fps)
-    coder.framerate, coder.time_base = rate, 1 / rate
-    coder.bit_rate = round(renderer.width * renderer.height * BITS_PER_PIXEL_SECOND)
-    coder.flags |= av.codec.context.Flags.global_header
-    kbit = coder.bit_rate // 1000
-    coder.thread_count = 1
-    coder.options = {
-        "preset": "ultrafast",
-        "tune": "zerolatency",
-        "x264-params": f"keyint=infinite:scenecut=0:bframes=0:vbv-maxrate={kbit}:vbv-bufsize={kbit}",
-    }
-    try:
-        coder.open()
-    except av.FFmpegError as exc:
-        raise FeedError(f"libx264 does not start: {exc}") from exc
-    return coder
+def _is_possible(plan: Plan, coding: Coding) -> bool:
+    """Tell whether a running encoder of the scene can do it: what it has no key pictures for is its own matter."""
+    return plan.gop_s is None and (plan.coding == coding or plan.coding.keys is Keys.FIRST)
 
 
-def _parameter_sets(coder: VideoCodecContext) -> ParameterSets:
-    return parse_header(coder.extradata or b"").parameter_sets
+def _coding(renderer: Renderer) -> Coding:
+    return Coding(
+        width=renderer.width,
+        height=renderer.height,
+        fps=Fraction(renderer.fps).limit_denominator(1001),
+        bit_rate=round(renderer.width * renderer.height * BITS_PER_PIXEL_SECOND),
+    )
 
 
-def _rate(fps: float) -> Fraction:
-    return Fraction(fps).limit_denominator(1001)
-
-
-def _to_frame(picture: NDArray[np.uint8]) -> VideoFrame:
-    planes = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
-    return VideoFrame.from_ndarray(planes, format="yuv420p")
+def _to_planes(picture: NDArray[np.uint8]) -> Planes:
+    planes: Planes = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
+    return planes

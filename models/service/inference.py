@@ -152,6 +152,11 @@ class InferenceService:
             self._waiting.put(Request(look, parts, (size, parts), urgent, expires_s), now_s)
             self._ready.notify()
 
+    def forget(self, camera_id: str) -> None:
+        """Drop what waits of a camera that is gone; it is not answered."""
+        with self._ready:
+            self._waiting.drop(camera_id)
+
     def check(self) -> None:
         """Answer what went stale or timed out, replace workers that do not come back, have a lost device tried again."""
         with self._ready:

@@ -25,7 +25,7 @@ from api.server import ApiServer
 from api.services import Services
 from api.signing import Signer
 from events.alerts import Alert
-from events.evidence import EvidenceStore
+from events.evidence import EvidenceStore, Shot
 from events.grids import Grids
 from events.incidents import IncidentBook, Policy
 from events.messages import CaseReply
@@ -52,10 +52,8 @@ GRIDS = """{"type": "FeatureCollection", "features": [{"type": "Feature",
 class Painted:
     """A frame of one colour with a bright box; `ingest` has the real one."""
 
-    width, height = 640, 360
-
-    def __init__(self, shade: int) -> None:
-        self._shade = shade
+    def __init__(self, shade: int, width: int = 640, height: int = 360) -> None:
+        self._shade, self.width, self.height = shade, width, height
 
     def luma(self) -> np.ndarray:
         return np.full((self.height, self.width), self._shade, np.uint8)
@@ -75,23 +73,34 @@ class ScriptedSight:
         self.ages: dict[str, float | None] = {MARKET: 1.5, BRIDGE: 3.25, HARBOUR: 0.5}
         self.reasons: dict[str, str] = {}
         self.pictures: dict[str, bytes] = {}
+        self.more: dict[str, dict[str, Any]] = {}
+        self.accepted: list[str] = []
 
     def statuses(self) -> list[CameraStatus]:
         return [
-            CameraStatus(
-                camera_id=camera_id,
-                name=NAMES[camera_id],
-                state=state,
-                reason=self.reasons.get(camera_id, ""),
-                since=START - timedelta(minutes=5),
-                last_look_at=START,
-                last_look_age_s=self.ages[camera_id],
-            )
+            CameraStatus(**(self._usual(camera_id, state) | self.more.get(camera_id, {})))
             for camera_id, state in self.states.items()
         ]
 
+    def _usual(self, camera_id: str, state: SightState) -> dict[str, Any]:
+        return {
+            "camera_id": camera_id,
+            "name": NAMES[camera_id],
+            "state": state,
+            "reason": self.reasons.get(camera_id, ""),
+            "since": START - timedelta(minutes=5),
+            "last_look_at": START,
+            "last_look_age_s": self.ages[camera_id],
+        }
+
     def picture(self, camera_id: str) -> bytes | None:
         return self.pictures.get(camera_id)
+
+    def accept_view(self, camera_id: str) -> bool:
+        self.accepted.append(camera_id)
+        self.states[camera_id] = SightState.SEEING
+        self.more.pop(camera_id, None)
+        return True
 
 
 class World:
@@ -105,10 +114,11 @@ class World:
         grid_file.write_text(GRIDS, encoding="utf-8")
         self.grids = Grids.load(grid_file)
         self.policy = Policy(source_id="51011700005020000001", run_mode="exercise")
+        self.places = {camera_id: _camera(camera_id) for camera_id in NAMES}
         self.book = IncidentBook(
             self.store,
             self.clock,
-            places={camera_id: _camera(camera_id) for camera_id in NAMES},
+            places=self.places,
             grids=self.grids,
             evidence=self.evidence,
             policy=self.policy,
@@ -127,6 +137,7 @@ class World:
             book=self.book,
             evidence=self.evidence,
             live=self.sight,
+            control=self.sight,
             grids=self.grids,
             clock=self.clock,
             tokens=self.tokens,
@@ -135,6 +146,7 @@ class World:
             ready=lambda: self.reasons,
             backlog=lambda: (3, 12.5),
             run_mode="exercise",
+            places=lambda: self.places,
         )
 
     def operations(self, metrics: ApiMetrics | None = None) -> Operations:
@@ -181,6 +193,12 @@ class World:
         self.book.record(
             replace(last, stage=Stage.ENDED, at=self.clock.now(), at_mono_s=self.clock.mono_s()), None
         )
+
+    def show_main(self, alert: Alert, *, clip: bool = True) -> Alert:
+        """Let the camera's main stream show the incident, where a smaller one is looked at."""
+        shot = Shot(Painted(90, 1280, 720), (), self.clock.now())
+        self.book.attach_detail(alert.id, shot, b"\0\0\0\x18ftypmp42main" if clip else None)
+        return self.alerts.get(alert.id)
 
     def reply(
         self, alert: Alert, word: str = "accepted", revision: int = 1, **data: object

@@ -34,6 +34,7 @@ FIELDS = {
     "still",
     "clip",
     "decided",
+    "detail",
     "due",
     "handling",
 }
@@ -80,7 +81,13 @@ def test_lists_are_newest_first_in_pages_with_the_proof_of_sight(client, world) 
     second = client.get("/api/v1/alerts", params={"limit": 3, "cursor": first["next"]}).json()
     assert [item["id"] for item in first["items"] + second["items"]] == ids[::-1]
     assert second["next"] is None
-    assert first["coverage"] == {"cameras": 3, "seeing": 2, "blind": 1, "oldest_look_s": 3.2}
+    assert first["coverage"] == {
+        "cameras": 3,
+        "seeing": 2,
+        "blind": 1,
+        "not_covered": 1,
+        "oldest_look_s": 3.2,
+    }
 
 
 def test_an_empty_list_still_says_what_is_seen(client, world) -> None:
@@ -88,7 +95,13 @@ def test_an_empty_list_still_says_what_is_seen(client, world) -> None:
     world.sight.states = dict.fromkeys(world.sight.states, SightState.BLIND)
     body = client.get("/api/v1/alerts").json()
     assert body["items"] == []
-    assert body["coverage"] == {"cameras": 3, "seeing": 0, "blind": 3, "oldest_look_s": None}
+    assert body["coverage"] == {
+        "cameras": 3,
+        "seeing": 0,
+        "blind": 3,
+        "not_covered": 3,
+        "oldest_look_s": None,
+    }
 
 
 def test_a_seeing_camera_without_a_look_leaves_the_oldest_look_unknown(client, world) -> None:
@@ -288,6 +301,32 @@ def test_clips_go_from_pending_to_ready_and_are_served_in_ranges(client, world) 
     assert (ready.headers["content-type"], ready.content) == ("video/mp4", CLIP)
     part = client.get(path, headers={"Range": "bytes=4-7"})
     assert (part.status_code, part.content) == (206, b"ftyp")
+
+
+def test_what_the_main_stream_shows_stands_beside_picture_and_clip(client, world) -> None:
+    """Null until there is something; then a larger picture, clean and masked, and a second clip, each by its hash."""
+    alert = world.open()
+    path = f"/api/v1/alerts/{alert.id}"
+    assert client.get(path).json()["detail"] is None
+    for what in ("still", "clip"):
+        assert problem(client.get(f"{path}/{what}?detail=true"), 404)["state"] == "none"
+    world.show_main(alert, clip=False)
+    shown = client.get(path).json()["detail"]
+    assert (shown["still"]["url"], shown["clip"]) == (f"{path}/still?detail=true", None)
+    larger = client.get(shown["still"]["url"])
+    assert hashlib.sha256(larger.content).hexdigest() == shown["still"]["sha256"]
+    masked = client.get(shown["still"]["url"], params={"detail": True, "masked": True})
+    assert (
+        client.get(f"/api/v1/evidence/{masked.headers['etag'].strip(chr(34))}.jpg").content == masked.content
+    )
+    world.show_main(alert)
+    shown = client.get(path).json()["detail"]
+    clip = client.get(shown["clip"]["url"])
+    assert (clip.headers["content-type"], clip.content[-4:]) == ("video/mp4", b"main")
+    assert hashlib.sha256(clip.content).hexdigest() == shown["clip"]["sha256"]
+    body = client.get(path).json()
+    assert body["still"]["sha256"] == alert.still.sha256 != shown["still"]["sha256"]
+    assert (body["clip"]["state"], body["revision"]) == ("pending", 1)
 
 
 def test_a_clip_that_will_never_be_says_none(client, world) -> None:

@@ -109,6 +109,31 @@ def test_an_alert_appears_by_itself_and_is_confirmed_by_a_key(page, world) -> No
     expect(page.locator(".gw-timeline")).to_contain_text("确认属实")
 
 
+def test_what_the_main_stream_shows_is_a_key_away(page, world) -> None:
+    """It appears by itself; B opens the larger picture in a tab of its own, and a click does; without it the key does nothing."""
+    connected(page)
+    alert = world.open(Kind.FIRE)
+    expect(row(page, alert.id)).to_be_visible()
+    page.keyboard.press("b")
+    world.show_main(alert)
+    expect(page.locator(".gw-main-stream")).to_contain_text("大图 1280 × 720")
+    expect(page.locator(".gw-timeline")).to_contain_text("主码流大图已存")
+    for opens in (
+        lambda: page.keyboard.press("b"),
+        lambda: page.locator('[data-do="main-still"]').click(),
+    ):
+        with page.context.expect_page() as opened:
+            opens()
+        opened.value.wait_for_load_state()
+        assert opened.value.url.endswith(f"/api/v1/alerts/{alert.id}/still?detail=true")
+        assert opened.value.evaluate("document.images[0].naturalWidth") == 1280
+        opened.value.close()
+    expect(page.locator('[data-do="main-clip"]')).to_have_attribute(
+        "href", re.compile(r"/clip\?detail=true$")
+    )
+    assert len(page.context.pages) == 1
+
+
 def test_keys_move_and_dismiss_with_a_reason_and_a_note(page, world) -> None:
     """J and K move; D asks, the note is typed, 1 records the dismissal; digits in the note decide nothing."""
     connected(page)

@@ -2,33 +2,39 @@
 """The short reasons that other rooms give in English, as the Chinese console shows them."""
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import re
 from types import ModuleType
 
 import pytest
 
-import ingest.annexb
-import ingest.decoder
 import ingest.errors
-import ingest.feed
-import ingest.packets
-import ingest.rtsp
+import ingest.sight
 from api.console import overview
 from api.console.texts import PHRASES, Language, Words
-from api.operations import coverage_of
+from api.watching import coverage_of
+from gridwatch.app.canary import Reached
 from gridwatch.core.camera import SightState
 from ingest.sight import Sight
 
 ZH, EN = Words(Language.ZH), Words(Language.EN)
-SAYS = (ingest.rtsp, ingest.feed, ingest.packets, ingest.decoder, ingest.annexb)
+# These say what is wrong with files, clips and budgets: nobody reads it as a camera's reason.
+SILENT = {"attention", "budget", "files", "reencode", "remux"}
+SAYS = [
+    importlib.import_module(f"ingest.{module.name}")
+    for module in pkgutil.iter_modules(ingest.__path__)
+    if module.name not in SILENT
+]
+GIVEN_BY = {"_failed", "failed", "connecting"}
 ERRORS = {name for name in vars(ingest.errors) if name.endswith("Error")}
 
 
 def said_by(module: ModuleType) -> set[str]:
     """Return the phrases that a module of ingest gives as a reason, with `Xyz` in each place."""
     calls = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Call)]
-    texts = (_text(call.args[0]) for call in calls if call.args and _name(call.func) in {*ERRORS, "_failed"})
+    texts = (_text(call.args[0]) for call in calls if call.args and _name(call.func) in ERRORS | GIVEN_BY)
     return {text for text in texts if text}
 
 
@@ -46,10 +52,19 @@ def _text(node: ast.expr) -> str:
 @pytest.mark.parametrize("module", SAYS, ids=lambda module: module.__name__)
 def test_every_reason_that_ingest_gives_is_known(module: ModuleType) -> None:
     """No phrase of ingest is shown untranslated; one that is added needs its Chinese."""
-    said = said_by(module)
-    assert said
-    unknown = {phrase for phrase in said if ZH.phrase(phrase) == phrase}
-    assert unknown == set()
+    assert {phrase for phrase in said_by(module) if ZH.phrase(phrase) == phrase} == set()
+
+
+def test_reasons_are_found_where_they_are_given() -> None:
+    """The search above finds what it is for."""
+    found = {phrase for module in SAYS for phrase in said_by(module)}
+    assert {"the stream ended", "a NAL unit is cut off", "nothing came for Xyz s"} <= found
+
+
+def test_what_the_sight_and_the_canary_say_is_known() -> None:
+    """Faults of the picture, the switch, and how far an exercise came are read in Chinese too."""
+    said = {*ingest.sight._WORDS.values(), "switched off", "in maintenance", *(one.value for one in Reached)}
+    assert {phrase for phrase in said - {Reached.ARRIVED.value} if ZH.phrase(phrase) == phrase} == set()
 
 
 def test_every_phrase_has_the_same_place_in_chinese() -> None:

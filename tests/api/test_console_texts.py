@@ -216,6 +216,26 @@ def test_boxes_lie_over_the_picture(world) -> None:
     assert EN("clip.pending") in page
 
 
+def test_what_the_main_stream_shows_is_led_to(world) -> None:
+    """A larger picture with its size and a second clip, those that there are, in a line of their own."""
+    alert = world.open(Kind.FIRE)
+    now, path = world.clock.now(), f"/api/v1/alerts/{alert.id}"
+    assert "main-" not in detail.picture_html(alert, now, EN)
+    alert = world.show_main(alert, clip=False)
+    page = detail.picture_html(alert, now, ZH)
+    assert f'href="{path}/still?detail=true" data-do="main-still"' in page
+    assert "主码流" in page
+    assert "大图 1280 × 720" in page
+    assert "main-clip" not in page
+    alert = world.show_main(alert)
+    for shown in (alert, replace(alert, still=None)):
+        assert f'href="{path}/clip?detail=true" data-do="main-clip"' in detail.picture_html(shown, now, EN)
+    assert detail.evidence_urls(alert) == {
+        "main-still": f"{path}/still?detail=true",
+        "main-clip": f"{path}/clip?detail=true",
+    }
+
+
 def test_facts_are_a_table_a_person_can_read(world) -> None:
     """Known facts have names and units, unknown ones their own name; the deadline runs."""
     alert = replace(

@@ -115,6 +115,17 @@ def test_evidence_is_named_by_its_kind(world, words: Words) -> None:
     assert f">{sha256}" not in page
 
 
+def test_what_the_main_stream_showed_is_named_in_the_timeline(world) -> None:
+    """Picture and clip with the first digits of their hashes, in the operator's words."""
+    alert = world.show_main(world.open(Kind.FIRE))
+    page = timeline(world, alert, ZH)
+    for what, sha256 in (
+        ("detail_still", alert.detail.still.sha256),
+        ("detail_clip", alert.detail.clip_sha256),
+    ):
+        assert f'{ZH(f"evidence.{what}")} <small class="gw-hash" title="{sha256}">' in page
+
+
 def test_a_clip_that_will_not_come_is_said(world) -> None:
     """Evidence that failed is told as such."""
     alert = world.open(Kind.FIRE)

@@ -47,6 +47,7 @@ def paths_of(world, alert) -> dict[str, tuple[str, str, dict[str, object] | None
         "cameras": ("GET", "/api/v1/cameras", None),
         "stats": ("GET", "/api/v1/stats", None),
         "metrics": ("GET", "/metrics", None),
+        "accept": ("POST", f"/api/v1/cameras/{alert.camera_id}/accept-view", {}),
         "decide": ("POST", f"/api/v1/alerts/{alert.id}/confirm", {}),
         "evidence": ("GET", f"/api/v1/evidence/{masked}.jpg", None),
         "share": ("POST", "/api/v1/evidence-links", {"sha256": masked}),
@@ -63,7 +64,7 @@ FREE = {"health", "ready"}
 ALLOWED = {
     None: FREE,
     Role.VIEWER: SEES | {"evidence", "description"} | FREE,
-    Role.OPERATOR: SEES | {"decide", "evidence", "share", "description"} | FREE,
+    Role.OPERATOR: SEES | {"decide", "accept", "evidence", "share", "description"} | FREE,
     Role.INTEGRATOR: {"evidence", "share", "messages", "reply", "description"} | FREE,
 }
 

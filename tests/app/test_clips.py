@@ -61,7 +61,7 @@ def numbers(mp4: bytes) -> list[int]:
 def cut(ring: Ring, at_mono_s: float, pre_roll_s=5.0, post_roll_s=5.0) -> bytes | None:
     attached: list[tuple[str, bytes | None]] = []
     cutter = ClipCutter(pre_roll_s, post_roll_s, lambda *told: attached.append(told))
-    cutter.order("one", ring, at_mono_s)
+    cutter.order("one", lambda *_: ring, at_mono_s)
     assert cutter.step(at_mono_s + post_roll_s) == 1
     ((_, mp4),) = attached
     return mp4
@@ -71,7 +71,7 @@ def test_a_clip_is_cut_after_its_post_roll_and_only_once():
     """An incident whose camera has nothing in memory is told that there is no clip."""
     attached: list[tuple[str, bytes | None]] = []
     cutter = ClipCutter(5, 5, lambda incident_id, mp4: attached.append((incident_id, mp4)))
-    cutter.order("one", Ring(), at_mono_s=100)
+    cutter.order("one", lambda *_: Ring(), at_mono_s=100)
     assert cutter.step(104.9) == 0
     assert attached == []
     assert cutter.step(105) == 1
@@ -114,7 +114,7 @@ def test_more_cuts_than_may_wait_are_refused_not_forgotten(monkeypatch):
     attached: list[str] = []
     cutter = ClipCutter(5, 5, lambda incident_id, _mp4: attached.append(incident_id))
     for name in ("one", "two", "three"):
-        cutter.order(name, Ring(), 100)
+        cutter.order(name, lambda *_: Ring(), 100)
     assert attached == ["three"]
     assert cutter.step(105) == 2
     assert attached == ["three", "one", "two"]
@@ -135,7 +135,7 @@ def test_a_cut_that_breaks_the_muxer_costs_its_own_clip_alone(clip, monkeypatch)
     attached: dict[str, bool] = {}
     cutter = ClipCutter(1, 1, lambda incident_id, mp4: attached.update({incident_id: mp4 is not None}))
     for name in ("one", "two", "three"):
-        cutter.order(name, ring, 10.0)
+        cutter.order(name, lambda *_: ring, 10.0)
     assert cutter.step(11.0) == 3
     assert attached == {"one": False, "two": False, "three": True}
 
@@ -151,7 +151,7 @@ def test_a_cut_that_cannot_be_handed_over_leaves_the_others_waiting():
 
     cutter = ClipCutter(1, 1, attach)
     for name in ("one", "two"):
-        cutter.order(name, Ring(), 10.0)
+        cutter.order(name, lambda *_: Ring(), 10.0)
     with pytest.raises(OSError, match="x"):
         cutter.step(11.0)
     assert cutter.step(11.0) == 1

@@ -183,6 +183,38 @@ def test_check_ends_with_2_and_one_sentence_a_mistake(tmp_path):
     assert "Traceback" not in ended.stderr
 
 
+def test_check_names_passwords_that_stand_in_a_file_and_those_that_are_not_set(tmp_path):
+    """No file may hold one; one that is named has to be there where it is needed."""
+    text = "cameras:\n  - {id: a, url: 'rtsp://u:S3cret@h/1'}\n"
+    file = written(tmp_path, "cameras.yaml", text)
+    config = written(tmp_path, "gridwatch.yaml", "state: state\n")
+    ended = gridwatch("check", str(config))
+    assert ended.returncode == 2
+    assert "cameras.yaml:2: cameras.0.url: a password stands in it" in ended.stderr
+    assert "S3cret" not in ended.stderr
+    file.write_text(text.replace("S3cret", "${NOT_SET_ANYWHERE}"), "utf-8")
+    assert "NOT_SET_ANYWHERE is not set" in gridwatch("check", str(config)).stderr
+
+
+def test_check_needs_no_file_of_cameras_where_a_register_may_hold_them(tmp_path):
+    """Without a store there must be a file."""
+    config = written(tmp_path, "gridwatch.yaml", "state: state\n")
+    assert "cannot be read" in gridwatch("check", str(config)).stderr
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "gridwatch.db").touch()
+    assert gridwatch("check", str(config)).returncode == 0
+
+
+def test_run_with_a_mistake_in_the_cameras_ends_with_2(tmp_path):
+    """The parent says so before it starts anything."""
+    written(tmp_path, "cameras.yaml", "cameras:\n  - {id: a, url: 'rtsp://h/1', place: moon}\n")
+    config = written(tmp_path, "gridwatch.yaml", "state: state\n")
+    ended = gridwatch("run", "-c", str(config))
+    assert ended.returncode == 2
+    assert "cameras.yaml:2: cameras.0.place: input should be 'street'" in ended.stderr
+    assert not (tmp_path / "state").exists()
+
+
 def test_run_refuses_any_address_but_loopback(tmp_path):
     """Until there is authentication nobody else may reach the API."""
     written(tmp_path, "cameras.yaml", "cameras: []\n")

@@ -17,9 +17,11 @@ from events.incidents import IncidentBook, Policy
 from events.reading import AlertReader
 from events.stores.sql import Store
 from gridwatch.app import live as live_module
-from gridwatch.app.live import Shard, ShardSpec
+from gridwatch.app.live import Shard
 from gridwatch.app.lockstep import drive
 from gridwatch.app.pipeline import CameraPipeline
+from gridwatch.app.shard_spec import ShardSpec
+from gridwatch.app.watched import Watched
 from gridwatch.core.camera import Camera, SightState
 from gridwatch.core.clock import ManualClock
 from gridwatch.core.detections import Part
@@ -27,6 +29,7 @@ from gridwatch.core.finding import Finding, Stage
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind, Zone
 from gridwatch.simulator.scenes.city import make_demo
+from ingest.admission import Admission
 from ingest.backoff import Backoff
 from ingest.feed import Feed
 from ingest.files import FileSource
@@ -118,12 +121,16 @@ def run_live(
 ) -> Shard:
     source = PatientSource(clip, clock)
 
-    def make_feed(item, deliver):
-        admission, backoff = threading.BoundedSemaphore(1), Backoff(random.Random(1), base_s=60)
-        return Feed(item.intake, lambda: source, deliver, clock=clock, backoff=backoff, admission=admission)
-
     service = service or service_of(network, clock)
-    shard = Shard([pipeline(clock, service.device)], make_feed, service, book, clock, ShardSpec(1))
+
+    def wire(_camera, deliver):
+        item = pipeline(clock, service.device)
+        admission, backoff = Admission(clock, random.Random(1)), Backoff(random.Random(1), base_s=60)
+        feed = Feed(item.intake, lambda: source, deliver, clock=clock, backoff=backoff, admission=admission)
+        return Watched(item, feed)
+
+    shard = Shard(wire, service, book, clock, ShardSpec(1))
+    shard.set_cameras([CAMERA])
     source.is_idle = shard.is_idle
     shard.start()
     assert source.finished.wait(50)
@@ -238,7 +245,7 @@ def test_a_stuck_worker_stops_the_heartbeat(monkeypatch):
     beats: list[int] = []
     clock = ManualClock(START)
     service = service_of(NoAnswer(), clock)
-    shard = Shard([], lambda *_: None, service, None, clock, ShardSpec(0, beat=lambda: beats.append(1)))
+    shard = Shard(None, service, None, clock, ShardSpec(0, beat=lambda: beats.append(1)))
     shard._live()
     assert beats == [1]
     monkeypatch.setattr(service, "longest_in_work_s", lambda: live_module.STUCK_S)
@@ -259,7 +266,7 @@ def test_a_device_that_stays_lost_stops_the_heartbeat():
     clock, network = ManualClock(START), NoAnswer()
     device = Device(network, clock, reopen=NoAnswer)
     service = InferenceService(device, clock)
-    shard = Shard([], lambda *_: None, service, None, clock, ShardSpec(0, beat=lambda: beats.append(1)))
+    shard = Shard(None, service, None, clock, ShardSpec(0, beat=lambda: beats.append(1)))
     for _ in range(3):
         device.failed(network, "gone")
     clock.advance(live_module.LOST_S - 1)
@@ -293,9 +300,7 @@ def test_looks_of_a_camera_with_an_open_claim_are_urgent(clip, network, tmp_path
 
 def test_a_claim_that_ended_is_urgent_no_more():
     """What is open is remembered by claim: another of the same camera keeps its looks first."""
-    clock = ManualClock(START)
-    service = service_of(NoAnswer(), clock)
-    shard = Shard([pipeline(clock, service.device)], lambda *_: None, service, None, clock, ShardSpec(0))
+    one = Watched(pipeline(ManualClock(START), NoAnswer()), None)
 
     def finding(name, stage):
         return Finding(
@@ -304,7 +309,7 @@ def test_a_claim_that_ended_is_urgent_no_more():
         )  # fmt: skip
 
     for name, stage in (("a", Stage.OPENED), ("b", Stage.OPENED), ("a", Stage.UPDATED), ("a", Stage.ENDED)):
-        shard._note(finding(name, stage))
-    assert shard._claims == {CAMERA.camera_id: {"b"}}
-    shard._note(finding("b", Stage.ENDED))
-    assert shard._claims == {CAMERA.camera_id: set()}
+        one.note(finding(name, stage))
+    assert one.claims == {"b"}
+    one.note(finding("b", Stage.ENDED))
+    assert one.claims == set()

@@ -8,9 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from events.relay import RelayState
-from gridwatch.app.live import Shard, ShardSpec
+from gridwatch.app.live import Shard
 from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.settings import Settings
+from gridwatch.app.shard_spec import ShardSpec
 from gridwatch.app.wiring import _questions, _service, _unready
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import ManualClock
@@ -54,7 +55,7 @@ def clock():
 def shard(clock):
     service = InferenceService(Device(Network(), clock, reopen=reopen), clock)
     book = SimpleNamespace(refused_evidence=0)
-    return Shard([], lambda *_: None, service, book, clock, ShardSpec(0))
+    return Shard(None, service, book, clock, ShardSpec(0))
 
 
 def lose(shard):

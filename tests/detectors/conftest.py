@@ -85,6 +85,8 @@ class Watch:
     step_s: float = 2.0
     now_s: float = 100.0
     said: list[Finding] = field(default_factory=list)
+    why: LookReason = LookReason.PATROL
+    at_home: bool = True
 
     def see(self, *things: Thing, density: np.ndarray | None = None, brightness: int = 0) -> list[Finding]:
         """One look one step later, answered."""
@@ -110,7 +112,7 @@ class Watch:
     def _look(self, frame: Picture, answer: Detections | Unknown) -> list[Finding]:
         self.now_s += self.step_s
         at = START + timedelta(seconds=self.now_s - 100.0)
-        look = Look(self.camera_id, LookReason.PATROL, self.now_s, at, 0.0, frame)
+        look = Look(self.camera_id, self.why, self.now_s, at, 0.0, frame, self.at_home)
         new = self.judge.update(look, answer)
         self.said += new
         return new

@@ -200,6 +200,24 @@ def test_faint_smoke_counts_beside_a_fire_only(watch, flame, thing):
     assert smoke[0].facts["beside_fire"] == 1
 
 
+def test_what_looked_a_little_like_smoke_before_a_fire_is_none_beside_it(watch, flame, thing):
+    """A flag that moves hung there all the time; faint smoke that has come with the fire counts."""
+
+    def faint(look, y):
+        return thing(ObjectClass.SMOKE, 0.3, (0.04, y, 0.15, y + 0.16), look)
+
+    flag, smoke = watch(), watch()
+    for look in range(28):
+        burning = [flame.looking(look)] if look >= 20 else []
+        hanging = (
+            [] if look in range(13, 20) else [faint(look, 0.22)]
+        )  # the network does not see it all the time
+        flag.see(*hanging, *burning)
+        smoke.see(*burning, *([faint(look, 0.22)] if burning else []))
+    assert [each.kind for each in flag.said if each.stage is Stage.OPENED] == [Kind.FIRE]
+    assert [each.kind for each in smoke.said if each.stage is Stage.OPENED] == [Kind.FIRE, Kind.SMOKE]
+
+
 def test_evidence_boxes_name_classes_only(watch, flame):
     """A finding shows where it was seen, labelled with the class."""
     seen = watch()

@@ -121,3 +121,23 @@ def test_counts_tell_what_there_is(filled):
     assert counts.by_activity == {"ended": 4, "ongoing": 2}
     assert counts.by_decision == {"pending": 6}
     assert counts.by_case == {"none": 6}
+
+
+def test_confirmed_incidents_are_counted_by_camera_since_a_time(room, kit):
+    """What was dismissed, is undecided or opened earlier does not count; a camera without any is not named."""
+    room.book.decide(room.opened("old").id, Decision.CONFIRMED, by="op-1")
+    room.says(Stage.ENDED, "old")
+    room.clock.advance(3_600)
+    since = room.clock.now()
+    for of, camera, decision in (
+        ("a", kit.BRIDGE, Decision.CONFIRMED),
+        ("b", kit.MARKET, Decision.DISMISSED),
+        ("c", kit.MARKET, None),
+    ):
+        room.clock.advance(600)
+        alert = room.opened(of, camera=camera, kind=Kind.SMOKE if of == "c" else Kind.FIRE)
+        if decision is not None:
+            room.book.decide(alert.id, decision, by="op-1", reason="harmless")
+    assert room.reader.confirmed_by_camera(since) == {kit.BRIDGE: 1}
+    assert room.reader.confirmed_by_camera(kit.START)[kit.BRIDGE] >= 1
+    assert room.reader.confirmed_by_camera(room.clock.now()) == {}

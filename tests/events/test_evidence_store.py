@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,8 @@ import pytest
 
 from events import evidence as evidence_module
 from events.alerts import AlertFilter, Decision
-from events.errors import EvidenceError, UnknownIncident
-from events.evidence import CLEAN, MASKED, EvidenceStore, mask
+from events.errors import EvidenceError, EvidenceFull, UnknownIncident
+from events.evidence import CLEAN, CLIP, MASKED, EvidenceStore, Shot, mask
 from gridwatch.core.errors import GridwatchError
 from gridwatch.core.finding import Box, Stage
 from gridwatch.core.zone import Kind
@@ -248,6 +249,57 @@ def test_a_clip_is_attached_without_a_revision_or_a_message(evidence_room):
     assert len(room.reader.messages_after(0, 10)) == 1
     with pytest.raises(UnknownIncident):
         room.book.attach_clip("0199", None)
+
+
+def test_what_the_main_stream_shows_is_attached_without_a_revision_or_a_message(evidence_room, kit):
+    """A larger still and a clip stand beside the usual ones, one after the other; their rows name them."""
+    room = evidence_room
+    alert = room.opened()
+    assert alert.detail is None
+    room.book.attach_detail(alert.id, Shot(kit.Picture(2560, 1440), (PERSON,), kit.START))
+    room.book.attach_detail(alert.id, mp4=b"main")
+    now = room.reader.get(alert.id)
+    still, clip = now.detail.still, now.detail.clip_sha256
+    assert (still.width, still.height, still.captured_at) == (1920, 1080, kit.START)
+    assert room.evidence.path(clip, CLIP).read_bytes() == b"main"
+    assert replace(now, detail=None) == alert
+    rows = room.reader.timeline(alert.id)[1:]
+    assert [(row.kind, row.message_id) for row in rows] == [("evidence", None)] * 2
+    assert (rows[0].payload["detail_still"], rows[1].payload["detail_clip"]) == (still.sha256, clip)
+    assert "detail_clip" not in rows[0].payload
+    with pytest.raises(UnknownIncident):
+        room.book.attach_detail("0199", mp4=b"main")
+
+
+def test_of_a_larger_still_only_the_blurred_one_may_leave(evidence_room, kit):
+    """Persons are blurred in it, no box is drawn, and the clean one is not found under the other's name."""
+    room = evidence_room
+    alert = room.opened()
+    room.book.attach_detail(alert.id, Shot(kit.Picture(1280, 720), (PERSON,), kit.START))
+    still = room.reader.get(alert.id).detail.still
+    clean = cv2.imread(str(room.evidence.path(still.sha256, CLEAN)))
+    masked = cv2.imread(str(room.evidence.path(still.masked_sha256, MASKED)))
+    assert detail(masked, PERSON) < 0.3 * detail(clean, PERSON)
+    assert detail(masked, FLAME) == pytest.approx(detail(clean, FLAME), rel=0.05)
+    with pytest.raises(EvidenceError):
+        room.evidence.path(still.sha256, MASKED)
+
+
+def test_what_is_refused_of_the_main_stream_changes_nothing(evidence_room, kit, monkeypatch):
+    """No row says that there was something; it is counted as any evidence that was refused."""
+    room = evidence_room
+    alert = room.opened()
+    refused = room.book.refused_evidence
+
+    def full(*_, **__):
+        raise EvidenceFull("full", 1)
+
+    monkeypatch.setattr(room.evidence, "put_still", full)
+    monkeypatch.setattr(room.evidence, "put_clip", full)
+    room.book.attach_detail(alert.id, Shot(kit.Picture(), (), kit.START), b"main")
+    assert room.reader.get(alert.id) == alert
+    assert room.kinds(alert.id) == ["opened"]
+    assert room.book.refused_evidence == refused + 2
 
 
 def test_a_clip_that_never_came_is_none_after_a_restart(evidence_room):

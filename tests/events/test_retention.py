@@ -9,7 +9,7 @@ import pytest
 from events import retention as retention_module
 from events.alerts import Decision
 from events.errors import EvidenceError, StoreError
-from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP
+from events.evidence import CLEAN, CLIP, MASKED, MASKED_CLIP, Shot
 from events.messages import CaseReply
 from events.policy import KeepDays
 from events.retention import Retention
@@ -312,6 +312,20 @@ def test_the_clip_that_may_leave_goes_with_the_clip_that_it_was_made_of(room, ki
     assert room.book.attach_masked_clip(alert.id, b"late", asked_by="op-1") is None
 
 
+def test_what_the_main_stream_showed_goes_with_the_rest(room, kit, retention):
+    """A larger still in both forms and a second clip are kept as long as any evidence, and no longer."""
+    alert = opened(room, kit)
+    room.book.attach_detail(alert.id, Shot(kit.Picture(seed=7), (), kit.START), b"main")
+    kept = room.reader.get(alert.id).detail
+    files = [(kept.still.sha256, CLEAN), (kept.still.masked_sha256, MASKED), (kept.clip_sha256, CLIP)]
+    room.clock.advance(59 * DAY_S)
+    retention.step()
+    assert [there(room, *file) for file in files] == [True] * 3
+    room.clock.advance(2 * DAY_S)
+    retention.step()
+    assert [there(room, *file) for file in files] == [False] * 3
+
+
 def test_messages_promise_no_more_than_is_kept(room, kit, retention):
     """`expires_at` of a message is never later than the day on which its picture is deleted."""
     import json
@@ -322,3 +336,19 @@ def test_messages_promise_no_more_than_is_kept(room, kit, retention):
     decide(room, alert, Decision.DISMISSED)
     data = json.loads(room.reader.newest_message().data)
     assert data["retain_until"] == data["media"][0]["expires_at"] == "2026-12-26T09:00:00.000+08:00"
+
+
+def test_what_a_test_camera_did_is_kept_for_a_week(room, kit):
+    """An exercise on a machine that works for real goes after seven days; of other machines nothing changes."""
+    exercise = opened(room, kit, "f1", seed=1)
+    with room.store.write() as tx:
+        incident = tx.incident(exercise.id)
+        tx.save(kit.replace(incident, alert=kit.replace(incident.alert, run_mode="exercise")))
+    actual = opened(room, kit, "f2", seed=2)
+    room.clock.advance(8 * DAY_S)
+    Retention(room.store, room.evidence, KEEP, room.clock, run_mode="exercise").step()
+    Retention(room.store, room.evidence, KEEP, room.clock).step()
+    assert has_still(room, exercise)
+    Retention(room.store, room.evidence, KEEP, room.clock, run_mode="actual").step()
+    assert not has_still(room, exercise)
+    assert has_still(room, actual)

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import struct
 import threading
@@ -17,6 +18,7 @@ import pytest
 from gridwatch.core.clock import ManualClock, SystemClock
 from gridwatch.simulator.city import City, CityCamera, running_city
 from gridwatch.simulator.clips import ClipFeed
+from ingest.decoder import KeyDecoder
 from ingest.files import FileSource
 from ingest.packets import Packet, StreamInfo
 
@@ -104,8 +106,8 @@ def until():
 class Served:
     """A simulated city in a thread of its own."""
 
-    def __init__(self, clips, credentials=None, port=0):
-        self._clips, self._credentials, self.port = clips, credentials, port
+    def __init__(self, clips, credentials=None, port=0, **city):
+        self._clips, self._credentials, self.port, self._city = clips, credentials, port, city
         self._ready, self._thread = threading.Event(), None
 
     def start(self):
@@ -124,15 +126,23 @@ class Served:
         """Stop sending and answering, without closing anything."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
 
+    def fault(self, name, *, on=True, camera="*", **values):
+        """Switch a fault by the control channel, as a person would."""
+        asked = {"ask": "fault", "camera": camera, "fault": name, "on": on, **values}
+        with socket.create_connection(("127.0.0.1", self.control_port), 5) as control:
+            control.sendall(json.dumps(asked).encode() + b"\n")
+            answer = json.loads(control.makefile().readline())
+        assert "error" not in answer, answer
+
     def url(self, path="gate", user=""):
         return f"rtsp://{user}127.0.0.1:{self.port}/{path}"
 
     async def _serve(self):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         cameras = [CityCamera(path, ClipFeed(clip)) for path, clip in self._clips.items()]
-        city = City(cameras, port=self.port, credentials=self._credentials)
+        city = City(cameras, port=self.port, credentials=self._credentials, **self._city)
         async with running_city(city, SystemClock()) as ports:
-            self.port = ports.rtsp
+            self.port, self.control_port = ports.rtsp, ports.control
             self._ready.set()
             await self._stop.wait()
 
@@ -142,8 +152,8 @@ def serve():
     """Return a function that serves {path: clip} as RTSP cameras until the test ends."""
     with contextlib.ExitStack() as stack:
 
-        def start(clips, credentials=None):
-            served = Served(clips, credentials).start()
+        def start(clips, credentials=None, **city):
+            served = Served(clips, credentials, **city).start()
             stack.callback(served.kill)
             return served
 
@@ -237,3 +247,55 @@ def scripted():
             return server
 
         yield start
+
+
+@pytest.fixture
+def quiet_clip(tmp_path):
+    """Return a function that encodes a still street, 10 pictures a second, in which a box appears, or something passes."""
+
+    def make(seconds, boxes=(), *, passes=(0, 0), gop=20, **options):
+        rng = np.random.default_rng(3)
+        street = rng.integers(60, 140, (18, 32), np.uint8).repeat(10, 0).repeat(10, 1)
+        path = tmp_path / "quiet.mp4"
+        with av.open(path, "w") as container:
+            stream = container.add_stream("libx264", rate=Fraction(10))
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = 320, 180, "yuv420p", gop
+            stream.options = {"preset": "ultrafast", "tune": "zerolatency", "sc_threshold": "0", **options}
+            for i in range(round(seconds * 10)):
+                luma = np.clip(street + rng.normal(0, 1.5, street.shape), 0, 255).astype(np.uint8)
+                if any(began <= i / 10 < ended for began, ended in boxes):
+                    luma[60:100, 100:160] = 230
+                if passes[0] <= i / 10 < passes[1]:
+                    at = 20 + 12 * round(i - passes[0] * 10)
+                    luma[60:120, at : at + 60] = (
+                        rng.integers(0, 255, (6, 6), np.uint8).repeat(10, 0).repeat(10, 1)
+                    )
+                picture = np.repeat(luma[..., None], 3, axis=2)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def watch(clock):
+    """Return a function that drives packets through an intake and returns the looks."""
+    decoder = KeyDecoder()
+
+    def run(intake, packets, interest=None):
+        looks = []
+        for packet in packets:
+            clock.advance_to(packet.at_mono_s)
+            admitted = intake.take(packet)
+            if admitted is None:
+                continue
+            for shown, frame in intake.pictures(decoder, admitted):
+                for look in intake.see(shown, frame):
+                    looks.append(look)
+                    intake.sight.looked(look)
+                    if interest is not None:
+                        intake.follow(interest(look))
+        return looks
+
+    return run

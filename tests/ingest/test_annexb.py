@@ -95,3 +95,38 @@ def test_a_key_frame_without_any_sets_is_damage():
     """A shared decoder would use the sets of the camera before."""
     with pytest.raises(DamagedError, match="parameter sets"):
         annexb.decodable_alone(stream(IDR), b"", "h264")
+
+
+def sei(*payload, kind=6):
+    return bytes((6, kind, len(payload), *payload, 0x80))
+
+
+@pytest.mark.parametrize(
+    ("units", "later"),
+    [
+        ([SPS, PPS, IDR], False),
+        ([sei(0b1_1000000), b"\x41\x9a\x02"], False),  # recovery_frame_cnt 0: an open group of pictures
+        ([sei(0b010_00000), b"\x41\x9a\x02"], True),  # 1: the next picture is the first whole one
+        ([sei(0b00000101, 0b1_1000000), b"\x41\x9a\x02"], True),
+        ([sei(1, 2, 3, kind=5), sei(0b010_00000), b"\x41\x9a\x02"], True),
+        ([b"\x41\x9a\x02", sei(0b010_00000)], False),  # behind the slice: the next picture's
+        ([sei(0), b"\x41\x9a\x02"], False),  # cut off
+        ([b"\x06\x06", b"\x41\x9a\x02"], False),
+        ([], False),
+    ],
+)
+def test_a_picture_that_only_begins_a_refresh_is_told(units, later):
+    """By its recovery point (H.264 D.2.8), in both forms of the stream."""
+    assert annexb.heals_later(stream(*units), b"", "h264") is later
+    assert annexb.heals_later(b"".join(lengths(unit) for unit in units), AVCC, "h264") is later
+
+
+def test_key_frames_of_h265_are_whole():
+    """FFmpeg calls only its random access pictures key frames."""
+    assert not annexb.heals_later(stream(VPS5, SPS5, PPS5, IDR5), b"", "hevc")
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_break_the_search_for_a_recovery_point(data):
+    """Whatever a damaged stream holds."""
+    assert annexb.heals_later(annexb.START_CODE + b"\x06" + data, b"", "h264") in (True, False)

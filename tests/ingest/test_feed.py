@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from gridwatch.core.camera import Camera, SightState
+from gridwatch.core.camera import Camera, Note, SightState
 from gridwatch.core.clock import SystemClock
 from gridwatch.core.redact import SecretUrl
 from gridwatch.simulator.rtsp.digest import Credentials
+from ingest.admission import Admission, AdmissionLimits
 from ingest.backoff import Backoff
 from ingest.decoder import KeyDecoder
 from ingest.errors import UnauthorizedError
@@ -37,7 +38,7 @@ class Watched:
             self.deliver,
             clock=clock,
             backoff=Backoff(random.Random(3), base_s=0.1, cap_s=0.2),
-            admission=threading.Semaphore(1),
+            admission=Admission(clock, random.Random(4)),
         )
 
     def deliver(self, packet):
@@ -73,7 +74,7 @@ def test_key_frames_are_delivered_and_the_rest_remembered(camera_clip, serve, wa
     assert all(packet.is_key for packet in watched.delivered)
     assert len(watched.intake.ring.window(0, time.monotonic())) > len(watched.delivered)
     assert watched.status.state is not SightState.BLIND
-    assert watched.intake.last_picture.width == 320
+    assert watched.intake.picture(KeyDecoder()).width == 320
 
 
 def test_a_camera_that_dies_is_blind_and_comes_back(camera_clip, serve, watch, until):
@@ -121,6 +122,18 @@ def test_a_refused_password_is_the_reason_and_tried_rarely(camera_clip, serve, w
     time.sleep(0.4)  # four times the wait after another failure
     assert watched.feed.failures == 1
     assert watched.status.reason == "user or password are refused"
+
+
+def test_a_wrong_clock_is_noted(camera_clip, serve, watch, until):
+    """By the camera's own reports; it sees all the same. Once the clock is right, the note goes."""
+    served = serve({"gate": camera_clip})
+    served.fault("clock", offset_s=60.0)
+    watched = watch(served.url())
+    until(lambda: watched.status.notes == (Note.CLOCK_WRONG,))
+    assert watched.status.clock_offset_s == pytest.approx(60, abs=1)
+    assert watched.status.state is not SightState.BLIND
+    served.fault("clock", on=False)
+    until(lambda: watched.status.notes == (), within_s=10)
 
 
 def test_a_stop_ends_a_feed_that_waits(scripted, watch):
@@ -191,9 +204,8 @@ def test_a_thread_that_is_not_let_go_is_left_behind(make_packet, until):
         return sources[-1]
 
     backoff = Backoff(random.Random(1), base_s=0.05, cap_s=0.05)
-    feed = Feed(
-        intake, source, delivered.append, clock=clock, backoff=backoff, admission=threading.Semaphore(1)
-    )
+    admission = Admission(clock, random.Random(4))
+    feed = Feed(intake, source, delivered.append, clock=clock, backoff=backoff, admission=admission)
     feed.start()
     until(lambda: len(delivered) == 1)
     assert not feed.check()
@@ -231,7 +243,8 @@ class Counting:
 
 def test_no_more_cameras_connect_at_once_than_admitted(until):
     """A hundred cameras after a power cut do not connect in the same moment."""
-    seen, admission, clock = {"now": 0, "most": 0, "opened": 0}, threading.Semaphore(2), SystemClock()
+    seen, clock = {"now": 0, "most": 0, "opened": 0}, SystemClock()
+    admission = Admission(clock, random.Random(4), AdmissionLimits(per_host=2, per_s=500))
     source: PacketSource = Counting(seen)
     feeds = []
     for i in range(12):

@@ -116,3 +116,29 @@ def test_the_same_pictures_give_the_same_looks():
     """The gate is deterministic."""
     pictures = [with_box(still(i), 50) if i % 7 == 3 else still(i) for i in range(60)]
     assert watch(Gate(), pictures) == watch(Gate(), pictures)
+
+
+def test_a_picture_between_two_key_frames_can_be_compared_without_being_learnt():
+    """It tells whether it would open the gate; nothing is remembered of it."""
+    gate, twin = Gate(), Gate()
+    assert gate.change_in(still()) is None
+    pictures = [still(i) for i in range(8)]
+    watch(gate, pictures)
+    watch(twin, pictures)
+    assert gate.change_in(still(20)) is None
+    assert gate.change_in(with_box(still(21), 60)) > 40
+    assert gate.admit(still(9), 16.0) == twin.admit(still(9), 16.0)
+    assert gate.thresholds == twin.thresholds
+
+
+def test_a_change_that_was_told_opens_the_gate():
+    """As one that a key frame showed: for the same time."""
+    gate = Gate(GateBounds(hold_s=6.0))
+    watch(gate, [still(i) for i in range(5)])
+    gate.changed(9.0)
+    assert [why for why, _ in watch(gate, [still(6 + i) for i in range(4)], 10.0)] == [
+        LookReason.SUSPECT,
+        LookReason.SUSPECT,
+        LookReason.SUSPECT,
+        None,
+    ]

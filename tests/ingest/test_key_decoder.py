@@ -6,9 +6,10 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from gridwatch.core.frame import Frame
-from ingest.decoder import KeyDecoder
+from ingest.decoder import KeyDecoder, open_context
 from ingest.errors import DamagedError
 
 
@@ -90,3 +91,59 @@ def test_parameter_sets_of_another_camera_are_not_used(make_clip, packets_of):
     no_sets = replace(bare, extradata=b"\x01" + packet.info.extradata[1:5] + b"\xe0\x00")
     with pytest.raises(DamagedError):
         decoder.decode(replace(packet, info=no_sets))
+
+
+def test_without_a_gpu_the_cpu_decodes_and_says_so_once(make_clip, packets_of):
+    """This machine has none: the real fall-back."""
+    packets = keys(packets_of(make_clip(gop=5, pictures=20)))
+    decoder = KeyDecoder("cuda")
+    with capture_logs() as log:
+        pictures = [decoder.decode(packet) for packet in packets]
+    for picture, packet in zip(pictures, packets, strict=True):
+        assert np.array_equal(picture.luma(), KeyDecoder().decode(packet).luma())
+    told = [entry for entry in log if entry["event"] == "decoding_on_cpu"]
+    if decoder.device == "cpu":  # a developer's machine may have a GPU
+        assert len(told) == 1
+        assert told[0]["reason"]
+
+
+class Refusing:
+    """A GPU's decoder that opens and then takes no stream."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def decode(self, _unit):
+        self.asked += 1
+        raise NotImplementedError("no such profile")
+
+
+def test_a_gpu_that_refuses_what_the_cpu_decodes_is_left(make_clip, packets_of, monkeypatch):
+    """Every key frame is decoded all the same; after three the GPU is asked no more."""
+    refusing = Refusing()
+    monkeypatch.setattr("ingest.decoder._open_cuda", lambda _codec: refusing)
+    decoder = KeyDecoder("cuda")
+    packets = keys(packets_of(make_clip(gop=4, pictures=24)))
+    with capture_logs() as log:
+        assert all(decoder.decode(packet).width == 320 for packet in packets)
+    assert (refusing.asked, decoder.device) == (3, "cpu")
+    assert [entry["reason"] for entry in log] == ["a key frame cannot be decoded (no such profile)"]
+
+
+def test_damage_is_no_reason_to_leave_a_gpu(make_clip, packets_of, monkeypatch):
+    """What the CPU cannot decode either says nothing about the GPU."""
+    monkeypatch.setattr("ingest.decoder._open_cuda", lambda _codec: Refusing())
+    decoder = KeyDecoder("cuda")
+    packet = packets_of(make_clip())[0]
+    broken = replace(packet, payload=packet.payload[:60] + bytes(len(packet.payload) - 60))
+    for _ in range(5):
+        with pytest.raises(DamagedError):
+            decoder.decode(broken)
+    assert decoder.device == "cuda"
+
+
+def test_a_context_for_following_falls_back_as_well():
+    """Without a word: the shared decoders have said it."""
+    with capture_logs() as log:
+        assert open_context("h264", "cuda").name == "h264"
+    assert log == []

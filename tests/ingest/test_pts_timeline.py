@@ -105,6 +105,47 @@ def test_packets_without_pts_are_placed_at_their_arrival(clock):
     assert placed == pytest.approx([7.0, 7.04, 7.08, 7.12])
 
 
+def test_times_that_stand_still_are_placed_at_their_arrival(clock):
+    """After a second of packets without progress; once times rise again the stream is mapped as before."""
+    standing = [(5.0, 100 + i * FRAME_S) for i in range(100)]
+    rising = [(5.0 + i * FRAME_S, 104 + i * FRAME_S) for i in range(1, 50)]
+    placed = arrive(PtsTimeline(clock), clock, standing + rising)
+    assert placed[30:] == pytest.approx([arrival for _, arrival in [*standing, *rising][30:]], abs=0.05)
+
+
+def test_reordered_pictures_after_a_stall_do_not_count_as_standing_still(clock):
+    """A few pictures that are shown earlier and come late, at once after 5 s of silence: their times are believed."""
+    timeline = PtsTimeline(clock)
+    arrive(timeline, clock, [(i * FRAME_S, 10 + i * FRAME_S) for i in range(50)])
+    placed = arrive(timeline, clock, [(pts, 17.0) for pts in (1.84, 1.88, 1.92, 2.0)])
+    assert placed == pytest.approx([11.84, 11.88, 11.92, 12.0])
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "shown_s"), [(0.0, 0.0), (1.9, 1.9), (-1.9, -1.9), (2.1, 0.0), (-3600.0, 0.0)]
+)
+def test_records_carry_the_cameras_time_where_it_is_believed(clock, ahead_s, shown_s):
+    """Within two seconds of ours; decisions use ours in any case."""
+    timeline = PtsTimeline(clock)
+    for i in range(5):
+        clock.advance_to(10.0 + i)
+        at, captured_at = timeline.place(float(i), clock.now() + timedelta(seconds=ahead_s))
+        assert at == pytest.approx(10.0 + i)
+    assert timeline.camera_ahead_s == pytest.approx(ahead_s)
+    assert (captured_at - clock.now()).total_seconds() == pytest.approx(shown_s)
+    timeline.reset()
+    assert timeline.camera_ahead_s is None
+
+
+def test_one_report_that_is_wrong_moves_nothing(clock):
+    """The median of the last nine: a restart's first report may still belong to the times before."""
+    timeline = PtsTimeline(clock)
+    for i, ahead_s in enumerate((0.5, 0.5, 7000.0, 0.5, -900.0, 0.5, 0.5)):
+        clock.advance_to(10.0 + i)
+        _, captured_at = timeline.place(float(i), clock.now() + timedelta(seconds=ahead_s))
+    assert (captured_at - clock.now()).total_seconds() == pytest.approx(0.5)
+
+
 class SteppingClock(ManualClock):
     """A clock whose wall time can be set."""
 

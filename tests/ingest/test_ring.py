@@ -147,3 +147,65 @@ def test_readers_and_the_writer_do_not_meet(make_packet):
     reader.join()
     assert wrong == []
     assert ring.bytes == pytest.approx(sum(packet.size for packet in ring.window(-1e9, 1e9)))
+
+
+def test_the_group_that_is_being_received_is_handed_out(make_packet):
+    """From its key frame to the newest packet; nothing where a part of it is lost."""
+    ring = Ring(max_bytes=3000)
+    fill(ring, make_packet, 5)
+    assert [packet.at_mono_s for packet in ring.newest_group()] == [4.0, 4.5]
+    ring.append(make_packet(5.0, size=2900))
+    assert ring.newest_group() == []
+    assert Ring().newest_group() == []
+
+
+def test_the_group_before_a_key_frame_is_handed_out_whole_or_not_at_all(make_packet):
+    """What lies between two key frames; a group that lost its tail, or another session's, is no such thing."""
+    ring, keys = Ring(max_bytes=3000), []
+    for at in range(4):
+        keys.append(make_packet(at * 2.0, key=True))
+        ring.append(keys[-1])
+        ring.append(make_packet(at * 2.0 + 1))
+    assert [packet.at_mono_s for packet in ring.group_before(keys[2])] == [2.0, 3.0]
+    assert ring.group_before(keys[0]) == []
+    assert ring.group_before(make_packet(2.0, key=True)) == []
+    ring.append(make_packet(7.5, size=2950))
+    cut = make_packet(8.0, key=True)
+    ring.append(cut)
+    assert ring.group_before(cut) == []
+    other = make_packet(10.0, key=True, session=2)
+    ring.append(other)
+    assert ring.group_before(other) == []
+
+
+def test_a_cap_smaller_than_two_groups_is_told(make_packet):
+    """And taken back after some groups that fit: sizes vary."""
+    ring = Ring(max_bytes=1000)
+    fill(ring, make_packet, 6, size=50)
+    assert not ring.short
+    fill(ring, make_packet, 8, size=200, start=6)
+    assert ring.short
+    fill(ring, make_packet, 4, size=50, start=14)
+    assert ring.short
+    fill(ring, make_packet, 8, size=50, start=18)
+    assert not ring.short
+
+
+def test_a_group_larger_than_the_cap_is_told(make_packet):
+    """Ten seconds at 8 Mbit/s do not fit into 8 MiB."""
+    ring = Ring()
+    for i in range(501):
+        ring.append(make_packet(i / 25, key=i % 250 == 0, size=40_000))
+    assert ring.short
+    assert ring.share_of_newest < 0.1
+    assert ring.max_bytes == 8 << 20
+
+
+def test_how_full_the_newest_group_makes_it_is_told(make_packet):
+    """1.0 once it has lost its tail."""
+    ring = Ring(max_bytes=1000)
+    assert ring.share_of_newest == 0.0
+    fill(ring, make_packet, 2, gop_s=100)
+    assert ring.share_of_newest == 0.4
+    fill(ring, make_packet, 9, gop_s=100, start=2)
+    assert ring.share_of_newest == 1.0

@@ -6,8 +6,18 @@ from datetime import timedelta
 
 import pytest
 
-from gridwatch.core.camera import SightState
+from gridwatch.core.camera import Fault, Note, SightState, Watch
 from gridwatch.core.look import Look, LookReason
+from ingest.errors import (
+    DamagedError,
+    NotFoundError,
+    StreamEndedError,
+    TimedOutError,
+    UnauthorizedError,
+    UnreachableError,
+    UnsupportedCodecError,
+)
+from ingest.health import Seen
 from ingest.sight import Sight, Transition
 
 BLIND, SEEING, DEGRADED = SightState.BLIND, SightState.SEEING, SightState.DEGRADED
@@ -62,7 +72,7 @@ def test_silence_makes_it_blind_within_the_bound(sight, clock, key_s, bound_s):
     clock.advance(bound_s)
     assert sight.tick() is None
     clock.advance(0.1)
-    assert sight.tick() == Transition("cam", SEEING, BLIND, "no picture could be decoded", last)
+    assert sight.tick() == Transition("cam", SEEING, BLIND, "no picture could be decoded", last, Fault.SILENT)
     assert sight.status().since == last
 
 
@@ -171,3 +181,171 @@ def test_threads_may_report_at_once(sight, clock):
     for thread in threads:
         thread.join()
     assert sight.status().state is SEEING
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (UnreachableError, Fault.UNREACHABLE),
+        (UnauthorizedError, Fault.UNAUTHORIZED),
+        (NotFoundError, Fault.NOT_FOUND),
+        (TimedOutError, Fault.SILENT),
+        (StreamEndedError, Fault.BROKEN_OFF),
+        (UnsupportedCodecError, Fault.UNSUPPORTED),
+        (DamagedError, Fault.DAMAGED),
+    ],
+)
+def test_a_failure_is_named(sight, error, fault):
+    """Each way in which a stream cannot be had has a name beside its phrase."""
+    assert sight.status().fault is Fault.UNREACHABLE
+    failure = error("something is wrong")
+    sight.failed(failure.reason, failure.fault)
+    status = sight.status()
+    assert (status.state, status.fault, status.reason) == (BLIND, fault, "something is wrong")
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        (Fault.FROZEN, BLIND),
+        (Fault.BLACK, BLIND),
+        (Fault.COVERED, BLIND),
+        (Fault.WASHED_OUT, DEGRADED),
+        (Fault.BLURRED, DEGRADED),
+        (Fault.MOVED, DEGRADED),
+        (Fault.ELSEWHERE, DEGRADED),
+    ],
+)
+def test_what_is_wrong_with_the_picture_is_wrong_with_the_camera(sight, clock, fault, state):
+    """Pictures come and are answered, and show nothing, or too little: since the fault began, not since it was sure."""
+    see(sight, clock, 60)
+    sight.tick()
+    sight.pictured(Seen(fault, at_home=False, since_mono_s=clock.mono_s() - 20))
+    began = clock.now() - timedelta(seconds=20)
+    change = sight.tick()
+    assert (change.after, change.fault, change.at) == (state, fault, began)
+    assert change.reason
+    assert sight.status().zones_suspended
+    sight.pictured(Seen(None, at_home=True))
+    assert (sight.tick().after, sight.status().fault, sight.status().zones_suspended) == (SEEING, None, False)
+
+
+def test_a_state_never_begins_before_the_one_it_follows(sight, clock):
+    """A fault that began before the camera was seen at all counts from then on."""
+    clock.advance(5)
+    sight.decoded(clock.mono_s())
+    sight.pictured(Seen(Fault.BLURRED, at_home=True, since_mono_s=clock.mono_s() - 60))
+    assert sight.status().since == clock.now()
+
+
+def test_silence_outweighs_a_bad_picture(sight, clock):
+    """The last picture was blurred, and then none came."""
+    see(sight, clock, 60)
+    sight.pictured(Seen(Fault.BLURRED, at_home=True))
+    sight.failed("it broke off", Fault.BROKEN_OFF)
+    clock.advance(11)
+    assert (sight.status().state, sight.status().fault) == (BLIND, Fault.BROKEN_OFF)
+
+
+def test_too_few_pictures_degrade_it_until_enough_come(sight, clock):
+    """From 25 a second down to 4: slow, until it is clearly more; what is enough for everything is never slow."""
+    see(sight, clock, 20)
+    states = []
+    for pictures_per_s in (25, 25, 12, 9, 4, 8.5, 25, 4):
+        sight.rate(pictures_per_s, 25.0)
+        states.append(sight.status().fault)
+    assert states == [None, None, None, None, Fault.SLOW, Fault.SLOW, None, Fault.SLOW]
+
+
+def test_a_promise_weighs_less_than_a_habit(sight, clock):
+    """A stream that announces 100 a second and sends 12, or sends one a second and says so, is as it is."""
+    see(sight, clock, 20)
+    for promised in (None, 100.0):
+        sight.rate(12, promised)
+        assert sight.status().fault is None
+    slow = Sight("cam", "南门", clock)
+    see(slow, clock, 20)
+    slow.rate(1.0, 1.0)
+    assert slow.status().fault is None
+    slow.rate(1.0, 25.0)
+    assert slow.status().fault is Fault.SLOW
+
+
+def test_a_wrong_clock_is_noted_and_no_fault(sight, clock):
+    """More than 2 s off, either way; noted until it is clearly right again or no longer known."""
+    see(sight, clock, 20)
+    noted = []
+    for offset_s in (1.9, -2.1, -1.9, 1.7, 3.0, None):
+        sight.clock(offset_s)
+        noted.append(Note.CLOCK_WRONG in sight.status().notes)
+        assert sight.status().clock_offset_s == offset_s
+    assert noted == [False, True, True, False, True, False]
+    assert sight.status().state is SEEING
+
+
+def test_notes_are_told_in_one_order(sight):
+    """What is said beside the state, however it was said."""
+    sight.note(Note.NOT_FOLLOWED, on=True)
+    sight.note(Note.RING_SHORT, on=True)
+    assert sight.status().notes == (Note.RING_SHORT, Note.NOT_FOLLOWED)
+    sight.note(Note.RING_SHORT, on=False)
+    sight.note(Note.NO_KEY_FRAMES, on=False)
+    assert sight.status().notes == (Note.NOT_FOLLOWED,)
+
+
+def test_a_camera_that_is_switched_off_is_off_whatever_comes(sight, clock):
+    """Off and maintenance stand above everything; switched on again it is blind until a picture comes."""
+    see(sight, clock, 20)
+    sight.switch(Watch.MAINTENANCE, "the pole is painted")
+    see(sight, clock, 4)
+    status = sight.status()
+    assert (status.state, status.reason) == (SightState.MAINTENANCE, "the pole is painted")
+    sight.switch(Watch.OFF, "its stream crashed the decoder twice", Fault.SET_ASIDE)
+    sight.failed("nothing answers", Fault.UNREACHABLE)
+    assert (sight.status().state, sight.status().fault) == (SightState.OFF, Fault.SET_ASIDE)
+    sight.switch(Watch.ON)
+    assert (sight.status().state, sight.status().reason) == (BLIND, "not connected yet")
+    see(sight, clock, 4)
+    assert sight.status().state is SEEING
+    sight.switch(Watch.ON)
+    assert sight.status().state is SEEING
+
+
+def visit(sight, clock, next_by_s=300.0):
+    see(sight, clock, 4)
+    sight.between_visits(clock.mono_s() + next_by_s)
+
+
+def test_a_camera_that_takes_turns_sees_until_its_next_visit_is_due(sight, clock):
+    """Between two visits nobody looks: what the last one showed holds until the stated bound, and no longer."""
+    for _ in range(3):
+        visit(sight, clock)
+        clock.advance(299)
+        assert sight.status().state is SEEING
+    left = clock.now() - timedelta(seconds=299)
+    clock.advance(2)
+    status = sight.status()
+    assert (status.state, status.fault, status.since) == (BLIND, Fault.NOT_VISITED, left)
+    visit(sight, clock)
+    assert sight.status().state is SEEING
+
+
+def test_a_visit_that_brought_nothing_does_not_lengthen_the_last_one(sight, clock):
+    """The camera could not be reached on its turn: it is blind when its last picture is too old, and says why."""
+    visit(sight, clock)
+    clock.advance(290)
+    sight.connecting()
+    sight.failed("nothing answers", Fault.UNREACHABLE)
+    sight.between_visits(clock.mono_s() + 300)
+    assert sight.status().state is SEEING
+    clock.advance(11)
+    assert (sight.status().state, sight.status().fault) == (BLIND, Fault.UNREACHABLE)
+
+
+def test_a_promoted_camera_is_judged_as_one_that_is_always_connected(sight, clock):
+    """No longer visited: silence makes it blind within the usual bound."""
+    visit(sight, clock)
+    sight.between_visits(None)
+    see(sight, clock, 20)
+    clock.advance(10.1)
+    assert (sight.status().state, sight.status().fault) == (BLIND, Fault.SILENT)

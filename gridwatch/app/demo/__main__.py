@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from gridwatch.app.addresses import with_named_password
 from gridwatch.app.demo.check import Happening, Plan, run_check
 from gridwatch.app.demo.files import write_configuration
 from gridwatch.app.demo.observer import Observer
@@ -166,7 +167,7 @@ def _scene_cameras(processes: list[Process], folder: Path, scenes: list[str]) ->
 
 
 def _own_sources(sources: list[str]) -> tuple[dict[str, str], list[Path]]:
-    """Return the user's own streams by name, and clips.
+    """Return the user's own streams by name, and clips. A password goes into the environment: no file may hold one.
 
     Raises:
         InputError: a clip is not there, or a name is used twice.
@@ -180,7 +181,7 @@ def _own_sources(sources: list[str]) -> tuple[dict[str, str], list[Path]]:
         elif name in given:
             raise InputError(f"the name {name!r} is used twice; give each stream its own NAME=rtsp://…")
         else:
-            given[name] = url
+            given[name] = with_named_password(url, f"DEMO_PASSWORD_{len(given) + 1}")
     missing = [clip for clip in clips if not clip.is_file()]
     if missing:
         raise InputError("is neither a clip that is there nor NAME=rtsp://…", file=missing[0])

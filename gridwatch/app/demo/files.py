@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from gridwatch.app.addresses import with_named_password
+
 FIRST_LON, FIRST_LAT = 103.8800, 30.8100  # a made-up place near a real town; degrees, WGS 84
 STEP_DEG = 0.0020  # about 200 m: each camera stands in a grid of its own
 
@@ -15,7 +17,7 @@ STEP_DEG = 0.0020  # about 200 m: each camera stands in a grid of its own
 def write_configuration(
     folder: Path, cameras: Sequence[Mapping[str, Any]], *, port: int, threads: int
 ) -> Path:
-    """Write gridwatch.yaml, cameras.yaml and grids.geojson into `folder`.
+    """Write gridwatch.yaml, cameras.yaml and grids.geojson into `folder`; passwords go into this process's environment.
 
     Args:
         cameras: id, name, url and zones as cameras.yaml has them.
@@ -25,7 +27,12 @@ def write_configuration(
     Returns:
         The path of gridwatch.yaml.
     """
-    placed = [dict(camera) | _place(index) for index, camera in enumerate(cameras)]
+    placed = [
+        dict(camera)
+        | {"url": with_named_password(str(camera["url"]), f"GRIDWATCH_DEMO_PASSWORD_{index + 1}")}
+        | _place(index)
+        for index, camera in enumerate(cameras)
+    ]
     _write_yaml(folder / "cameras.yaml", {"cameras": placed})
     grids = {"type": "FeatureCollection", "features": [_grid(index) for index in range(len(cameras))]}
     (folder / "grids.geojson").write_text(json.dumps(grids, ensure_ascii=False, indent=1), encoding="utf-8")

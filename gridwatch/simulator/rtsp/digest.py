@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Digest access authentication with MD5, as cameras do it (RFC 2617 section 3; without qop as in RFC 2069).
 
-One gate per connection: its nonce lives and dies with it. Basic is never offered and never accepted.
+One gate per connection: its nonce lives and dies with it. Basic is auth.py's.
 """
 
 import hashlib
@@ -53,14 +53,14 @@ class DigestGate:
     realm: str = REALM
     _last_count: int = 0
 
-    def challenge(self, *, stale: bool = False) -> str:
-        """Return the value of WWW-Authenticate."""
+    def challenges(self, *, stale: bool = False) -> tuple[str, ...]:
+        """Return the one value of WWW-Authenticate."""
         parts = [f'Digest realm="{self.realm}"', f'nonce="{self.nonce}"', "algorithm=MD5"]
         if self.qop:
             parts.append('qop="auth"')
         if stale:
             parts.append("stale=true")
-        return ", ".join(parts)
+        return (", ".join(parts),)
 
     def verdict(self, request: Request) -> Verdict:
         """Judge a request by its Authorization header.

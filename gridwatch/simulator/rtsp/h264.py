@@ -1,67 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""H.264 as bytes: NAL units, parameter sets and access units. Nothing here decodes a picture.
+"""H.264 as bytes: NAL units and parameter sets. Nothing here decodes a picture.
 
 ITU-T H.264 section 7.4.1 and annex B; ISO/IEC 14496-15 section 5.3.3 (avcC).
 """
 
-from dataclasses import dataclass
-
 from gridwatch.simulator.errors import WireError
+from gridwatch.simulator.rtsp.media import ParameterSets, StreamHeader
 
-NAL_IDR, NAL_SPS, NAL_PPS = 5, 7, 8
+NAL_IDR, NAL_SEI, NAL_SPS, NAL_PPS = 5, 6, 7, 8
 _START_CODE = b"\x00\x00\x01"
 
 
 def nal_type(nal: bytes) -> int:
     """Return nal_unit_type, the low five bits of the first byte."""
     return nal[0] & 0x1F
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterSets:
-    """The sequence and picture parameter sets that a decoder needs before the first key frame, NAL headers included."""
-
-    sps: tuple[bytes, ...]
-    pps: tuple[bytes, ...]
-
-    @property
-    def nals(self) -> tuple[bytes, ...]:
-        """All of them, in the order in which a stream carries them."""
-        return self.sps + self.pps
-
-    @property
-    def profile_level_id(self) -> str:
-        """Profile, constraints and level of the first SPS as six hex digits (RFC 6184 section 8.1)."""
-        return self.sps[0][1:4].hex().upper()
-
-
-@dataclass(frozen=True, slots=True)
-class StreamHeader:
-    """What a container says of its H.264 stream.
-
-    Attributes:
-        length_size: bytes of the length before each NAL unit; 0 where start codes part them (annex B).
-    """
-
-    parameter_sets: ParameterSets
-    length_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class AccessUnit:
-    """One coded picture.
-
-    Attributes:
-        nals: its NAL units in decoding order, without start codes.
-        due_s: when it leaves the camera, seconds on the city's timeline.
-        pts_s: its presentation time in the camera's own stream, seconds; jumps where a clip starts again.
-        is_key: True where decoding can start.
-    """
-
-    nals: tuple[bytes, ...]
-    due_s: float
-    pts_s: float
-    is_key: bool
 
 
 def parse_header(extradata: bytes) -> StreamHeader:
@@ -111,12 +63,6 @@ def split_length_prefixed(data: bytes, length_size: int) -> tuple[bytes, ...]:
         if at > start:
             nals.append(data[start:at])
     return tuple(nals)
-
-
-def with_parameter_sets(nals: tuple[bytes, ...], sets: ParameterSets) -> tuple[bytes, ...]:
-    """Return a key picture's NAL units with the parameter sets before them, unless it brings its own."""
-    kinds = {nal_type(nal) for nal in nals}
-    return nals if {NAL_SPS, NAL_PPS} <= kinds else sets.nals + nals
 
 
 def _parse_avcc(data: bytes) -> StreamHeader:

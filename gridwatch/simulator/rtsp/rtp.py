@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""RTP packets (RFC 3550 section 5.1) and H.264 inside them (RFC 6184: single NAL units and FU-A). No socket, no clock."""
+"""RTP packets (RFC 3550 section 5.1) and a stream of them. What stands inside is payload.py's. No socket, no clock."""
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from gridwatch.simulator.errors import WireError
+from gridwatch.simulator.rtsp.media import Codec
+from gridwatch.simulator.rtsp.payload import pieces_of
 
 CLOCK_HZ = 90_000
 PAYLOAD_TYPE = 96  # the first dynamic one
-MAX_PAYLOAD_BYTES = 1_400  # what fits an Ethernet frame; cameras keep to it on TCP too
 
-FU_A = 28
-_FU_START, _FU_END = 0x80, 0x40
+Segment: TypeAlias = "tuple[bytes, bytes | memoryview]"
+"""One packet: its RTP header with the first bytes of its payload, and the rest."""
+
 _HEADER = struct.Struct(">BBHII")
 _VERSION = 2
 
@@ -76,57 +79,23 @@ class RtpSender:
     packets: int = 0
     octets: int = 0
 
-    def packetise(self, nals: Sequence[bytes], timestamp: int) -> list[bytes]:
-        """Return the packets of one access unit; the marker is on the last one."""
-        payloads = [payload for nal in nals for payload in nal_payloads(nal)]
-        packets = []
-        for index, payload in enumerate(payloads, 1):
-            second = PAYLOAD_TYPE | (0x80 if index == len(payloads) else 0)
-            packets.append(_HEADER.pack(0x80, second, self.sequence, timestamp, self.ssrc) + payload)
-            self.sequence = (self.sequence + 1) & 0xFFFF
-            self.octets = (self.octets + len(payload)) & 0xFFFF_FFFF
-        self.packets = (self.packets + len(packets)) & 0xFFFF_FFFF
-        return packets
+    def segments(self, nals: Sequence[bytes], timestamp: int, codec: Codec = "h264") -> list[Segment]:
+        """Return the packets of one access unit without copying it; the marker is on the last one."""
+        pack, ssrc, sequence = _HEADER.pack, self.ssrc, self.sequence
+        pieces = [piece for nal in nals for piece in pieces_of(nal, codec)]
+        last = len(pieces) - 1
+        segments: list[Segment] = []
+        octets = 0
+        for index, (first, body) in enumerate(pieces):
+            second = PAYLOAD_TYPE if index != last else PAYLOAD_TYPE | 0x80
+            segments.append((pack(0x80, second, sequence, timestamp, ssrc) + first, body))
+            sequence = (sequence + 1) & 0xFFFF
+            octets += len(first) + len(body)
+        self.sequence = sequence
+        self.octets = (self.octets + octets) & 0xFFFF_FFFF
+        self.packets = (self.packets + len(segments)) & 0xFFFF_FFFF
+        return segments
 
-
-def nal_payloads(nal: bytes, limit: int = MAX_PAYLOAD_BYTES) -> list[bytes]:
-    """Return a NAL unit as it is, or in FU-A pieces of at most `limit` bytes (RFC 6184 section 5.8)."""
-    if len(nal) <= limit:
-        return [nal]
-    indicator, kind = (nal[0] & 0xE0) | FU_A, nal[0] & 0x1F
-    step = limit - 2
-    pieces = []
-    for at in range(1, len(nal), step):
-        edge = (_FU_START if at == 1 else 0) | (_FU_END if at + step >= len(nal) else 0)
-        pieces.append(bytes((indicator, kind | edge)) + nal[at : at + step])
-    return pieces
-
-
-def join_payloads(payloads: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Put the payloads of one access unit together again: the other half of `nal_payloads`.
-
-    Raises:
-        WireError: a piece is missing, out of place, empty, or of a kind that this server never sends.
-    """
-    nals: list[bytes] = []
-    open_pieces: list[bytes] = []
-    for payload in payloads:
-        kind = payload[0] & 0x1F if payload else 0
-        if 1 <= kind < 24 and not open_pieces:  # noqa: PLR2004  RFC 6184 table 1: 24 and more are packet types
-            nals.append(payload)
-        elif kind == FU_A and len(payload) > 2 and bool(payload[1] & _FU_START) != bool(open_pieces):  # noqa: PLR2004
-            open_pieces.append(payload)
-            if payload[1] & _FU_END:
-                nals.append(_join_fragments(open_pieces))
-                open_pieces = []
-        else:
-            raise WireError("an H.264 payload is out of place")
-    if open_pieces:
-        raise WireError("the last piece of a NAL unit is missing")
-    return tuple(nals)
-
-
-def _join_fragments(pieces: Sequence[bytes]) -> bytes:
-    first = pieces[0]
-    head = (first[0] & 0xE0) | (first[1] & 0x1F)
-    return bytes((head,)) + b"".join(piece[2:] for piece in pieces)
+    def packetise(self, nals: Sequence[bytes], timestamp: int, codec: Codec = "h264") -> list[bytes]:
+        """Return the packets of one access unit as whole bytes."""
+        return [b"".join(segment) for segment in self.segments(nals, timestamp, codec)]

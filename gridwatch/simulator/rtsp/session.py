@@ -2,25 +2,25 @@
 """One connection's conversation: which request is answered how, in which state (RFC 2326 sections 10 and appendix A.2).
 
 No socket, no clock: the server carries the answers and does what `Answer.action` says.
-Only TCP interleaved is set up; there is one track per camera and one session per connection.
+There is one track per camera and one session per connection.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from gridwatch.simulator.errors import WireError
-from gridwatch.simulator.rtsp.digest import DigestGate, Verdict
-from gridwatch.simulator.rtsp.sdp import CONTENT_TYPE, TRACK, VideoMedia, describe
+from gridwatch.simulator.rtsp.auth import Gate
+from gridwatch.simulator.rtsp.digest import REALM, Verdict
+from gridwatch.simulator.rtsp.media import VideoMedia
+from gridwatch.simulator.rtsp.sdp import CONTENT_TYPE, TRACK, describe
+from gridwatch.simulator.rtsp.transports import PortPair, Transport, choose_transport
 from gridwatch.simulator.rtsp.wire import Request, Response
 
 METHODS = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY", "GET_PARAMETER", "TEARDOWN")
 KNOWN_BUT_REFUSED = frozenset({"PAUSE", "ANNOUNCE", "RECORD", "REDIRECT", "SET_PARAMETER"})
 SERVER = "gridwatch-simulator"
-
-_INTERLEAVED = re.compile(r"interleaved=([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 
 class Catalogue(Protocol):
@@ -60,17 +60,23 @@ class Conversation:
 
     Attributes:
         path: the camera that was set up; None before.
-        channel: the interleaved channel of its RTP packets; RTCP has the next one.
+        transport: how its packets travel; None before.
+        udp: the server's own ports for UDP; None where it serves none.
     """
 
     def __init__(
-        self, catalogue: Catalogue, gate: DigestGate | None, session_id: str, timeout_s: int = 60
+        self,
+        catalogue: Catalogue,
+        gate: Gate | None,
+        session_id: str,
+        timeout_s: int = 60,
+        udp: PortPair | None = None,
     ) -> None:
-        self._catalogue, self._gate = catalogue, gate
+        self._catalogue, self._gate, self.udp = catalogue, gate, udp
         self._session_id, self._timeout_s = session_id, timeout_s
         self.state = State.INIT
         self.path: str | None = None
-        self.channel = 0
+        self.transport: Transport | None = None
 
     def answer(self, request: Request) -> Answer:
         """Return the answer to `request`; never raises for what a client sends."""
@@ -78,8 +84,13 @@ class Conversation:
             answer = self._checked(request)
         except WireError as exc:
             answer = Answer(Response(exc.status))
-        fixed = (("CSeq", _cseq_or_zero(request)), ("Server", SERVER))
-        return Answer(answer.response.with_headers(*fixed), answer.action)
+        return Answer(_numbered(answer.response, request), answer.action)
+
+    def refuse(self, request: Request, status: int) -> Response:
+        """Return an answer with `status` whatever is asked; nothing changes."""
+        made_up = f'Digest realm="{REALM}", nonce="{self._session_id}", algorithm=MD5'
+        headers = () if status != 401 else (("WWW-Authenticate", made_up),)  # noqa: PLR2004  RFC 2326 section 11.3.2
+        return _numbered(Response(status, headers), request)
 
     def _checked(self, request: Request) -> Answer:
         _ = request.cseq
@@ -114,8 +125,8 @@ class Conversation:
         verdict = self._gate.verdict(request)
         if verdict is Verdict.ADMITTED:
             return None
-        challenge = self._gate.challenge(stale=verdict is Verdict.STALE)
-        return Answer(Response(401, (("WWW-Authenticate", challenge),)))
+        challenges = self._gate.challenges(stale=verdict is Verdict.STALE)
+        return Answer(Response(401, tuple(("WWW-Authenticate", challenge) for challenge in challenges)))
 
     def _options(self, _: Request) -> Answer:
         return Answer(Response(200, (("Public", ", ".join(METHODS)),)))
@@ -141,11 +152,10 @@ class Conversation:
         self._media(path)
         if self.path not in {None, path}:
             raise WireError("one session carries one camera", 455)
-        channel = _tcp_channel(request.header("Transport") or "")
-        self.path, self.channel, self.state = path, channel, State.READY
-        transport = f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}"
+        transport = choose_transport(request.header("Transport") or "", self.udp)
+        self.path, self.transport, self.state = path, transport, State.READY
         timeout = f"{self._session_id};timeout={self._timeout_s}"
-        return Answer(Response(200, (("Transport", transport), ("Session", timeout))))
+        return Answer(Response(200, (("Transport", str(transport)), ("Session", timeout))))
 
     def _play(self, request: Request) -> Answer:
         self._require_session(request)
@@ -191,6 +201,10 @@ class Conversation:
             raise WireError("this camera was not set up in this session", 404)
 
 
+def _numbered(response: Response, request: Request) -> Response:
+    return response.with_headers(("CSeq", _cseq_or_zero(request)), ("Server", SERVER))
+
+
 def _cseq_or_zero(request: Request) -> str:
     try:
         return request.cseq
@@ -200,17 +214,3 @@ def _cseq_or_zero(request: Request) -> str:
 
 def _media_types(accept: str) -> set[str]:
     return {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-
-
-def _tcp_channel(transport: str) -> int:
-    """Return the RTP channel of the first offer that is TCP interleaved; 461 where there is none."""
-    for offer in transport.split(","):
-        protocol, *parameters = (part.strip() for part in offer.split(";"))
-        if protocol.upper() != "RTP/AVP/TCP" or "multicast" in parameters:
-            continue
-        matches = [match for part in parameters if (match := _INTERLEAVED.fullmatch(part))]
-        channel = int(matches[0][1]) if matches else 0
-        second = int(matches[0][2] or channel + 1) if matches else 1
-        if second == channel + 1 and second <= 255:  # noqa: PLR2004  a channel is one byte
-            return channel
-    raise WireError("only RTP over TCP, interleaved on two neighbouring channels, is served", 461)

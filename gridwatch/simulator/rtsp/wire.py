@@ -33,6 +33,7 @@ REASONS = {
     406: "Not Acceptable",
     413: "Request Entity Too Large",
     451: "Parameter Not Understood",
+    453: "Not Enough Bandwidth",
     454: "Session Not Found",
     455: "Method Not Valid in This State",
     461: "Unsupported Transport",

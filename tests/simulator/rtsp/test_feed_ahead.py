@@ -9,7 +9,7 @@ import pytest
 from gridwatch.core.clock import SystemClock
 from gridwatch.simulator.errors import FeedError
 from gridwatch.simulator.feed import Ahead
-from gridwatch.simulator.rtsp.h264 import AccessUnit
+from gridwatch.simulator.rtsp.media import AccessUnit
 from gridwatch.simulator.timeline import Timeline
 
 

@@ -4,10 +4,9 @@
 import pytest
 
 from gridwatch.simulator.rtsp.broadcast import Broadcast
-from gridwatch.simulator.rtsp.h264 import AccessUnit, ParameterSets
+from gridwatch.simulator.rtsp.media import AccessUnit, ParameterSets, VideoMedia
 from gridwatch.simulator.rtsp.rtcp import SenderReport, parse_compound
 from gridwatch.simulator.rtsp.rtp import RtpPacket, RtpSender
-from gridwatch.simulator.rtsp.sdp import VideoMedia
 from gridwatch.simulator.rtsp.wire import InterleavedFrame, RtspReader
 
 SPS, PPS = b"\x67\x42\xc0\x0d", b"\x68\x01"
@@ -20,10 +19,13 @@ class Viewer:
     def __init__(self, channel=0, *, slow=False):
         self.channel, self.slow, self.reader = channel, slow, RtspReader()
 
-    def send(self, data):
+    def send(self, burst):
         if not self.slow:
-            self.reader.feed(data)
+            self.reader.feed(burst.framed(self.channel))
         return not self.slow
+
+    def abort(self):
+        self.aborted = True
 
     def frames(self):
         found = []

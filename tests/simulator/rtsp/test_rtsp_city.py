@@ -109,13 +109,6 @@ def test_the_wrong_password_and_the_wrong_path_are_told_apart(tools, ports, user
         pass
 
 
-def test_udp_is_refused(ports):
-    """A client that wants UDP does not get a stream."""
-    options = {"rtsp_transport": "udp", "timeout": "2000000"}
-    with pytest.raises(av.FFmpegError):
-        av.open(f"rtsp://viewer:look@127.0.0.1:{ports.rtsp}/yard", options=options)
-
-
 def test_the_control_channel_tells_the_truth_in_wall_time(tools, ports):
     """Onsets are on the timeline and in wall time; the city has not waited for anybody."""
     answer = tools.ask(ports.control)

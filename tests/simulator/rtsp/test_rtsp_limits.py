@@ -11,9 +11,8 @@ import pytest
 
 from gridwatch.simulator.rtsp.broadcast import Broadcast
 from gridwatch.simulator.rtsp.digest import Credentials
-from gridwatch.simulator.rtsp.h264 import AccessUnit, ParameterSets
+from gridwatch.simulator.rtsp.media import AccessUnit, ParameterSets, VideoMedia
 from gridwatch.simulator.rtsp.rtp import RtpSender
-from gridwatch.simulator.rtsp.sdp import VideoMedia
 from gridwatch.simulator.rtsp.server import RtspServer, ServerLimits
 
 UNIT = AccessUnit((b"\x65" + bytes(100_000),), 0.0, 0.0, is_key=True)

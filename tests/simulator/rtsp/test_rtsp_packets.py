@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from gridwatch.simulator.errors import WireError
 from gridwatch.simulator.rtsp import h264
+from gridwatch.simulator.rtsp.media import ParameterSets, VideoMedia, with_parameter_sets
+from gridwatch.simulator.rtsp.payload import join_payloads, nal_payloads
 from gridwatch.simulator.rtsp.rtcp import RECEIVER_REPORT, SOURCE_DESCRIPTION, SenderReport, parse_compound
-from gridwatch.simulator.rtsp.rtp import RtpPacket, RtpSender, join_payloads, nal_payloads
-from gridwatch.simulator.rtsp.sdp import VideoMedia, describe
+from gridwatch.simulator.rtsp.rtp import RtpPacket, RtpSender
+from gridwatch.simulator.rtsp.sdp import describe
 
 SPS = bytes.fromhex("6742c00dda0282bfe5c0440000030004000003003283c50aa8")
 PPS = bytes.fromhex("68ce0f2c80")
@@ -179,14 +181,14 @@ def test_length_prefixed_units_are_split_and_checked():
 
 def test_parameter_sets_are_put_before_a_key_picture_that_has_none():
     """A picture that brings its own is left as it is."""
-    sets = h264.ParameterSets((SPS,), (PPS,))
-    assert h264.with_parameter_sets((b"\x65x",), sets) == (SPS, PPS, b"\x65x")
-    assert h264.with_parameter_sets((SPS, PPS, b"\x65x"), sets) == (SPS, PPS, b"\x65x")
+    sets = ParameterSets((SPS,), (PPS,))
+    assert with_parameter_sets((b"\x65x",), sets) == (SPS, PPS, b"\x65x")
+    assert with_parameter_sets((SPS, PPS, b"\x65x"), sets) == (SPS, PPS, b"\x65x")
 
 
 def test_the_description_holds_what_a_client_needs():
     """Codec, clock, profile, parameter sets in Base64 and the track to set up."""
-    text = describe(VideoMedia(h264.ParameterSets((SPS,), (PPS,)), 320, 240, 12.5), 42).decode()
+    text = describe(VideoMedia(ParameterSets((SPS,), (PPS,)), 320, 240, 12.5), 42).decode()
     assert "m=video 0 RTP/AVP 96\r\n" in text
     assert "a=rtpmap:96 H264/90000\r\n" in text
     assert (

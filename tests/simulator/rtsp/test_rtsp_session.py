@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridwatch.simulator.rtsp.digest import Credentials, DigestGate
-from gridwatch.simulator.rtsp.h264 import ParameterSets
-from gridwatch.simulator.rtsp.sdp import VideoMedia
+from gridwatch.simulator.rtsp.media import ParameterSets, VideoMedia
 from gridwatch.simulator.rtsp.session import Action, Conversation, State
+from gridwatch.simulator.rtsp.transports import Datagrams, Interleaved
 from gridwatch.simulator.rtsp.wire import Request
 
 BASE = "rtsp://h:8554/gate-1"
@@ -93,7 +93,7 @@ def test_a_second_play_starts_nothing_twice(playing):
         ("RTP/AVP;unicast;client_port=5000-5001,RTP/AVP/TCP;unicast;interleaved=2-3", 200),
     ],
 )
-def test_only_tcp_is_set_up(talk, transport, status):
+def test_without_udp_ports_only_tcp_is_set_up(talk, transport, status):
     """UDP, multicast and impossible channels are answered 461; the first offer that fits is taken."""
     assert talk("SETUP", TRACK, ("Transport", transport)) == status
 
@@ -101,8 +101,27 @@ def test_only_tcp_is_set_up(talk, transport, status):
 def test_the_channel_asked_for_is_used(talk):
     """A client that asks for channels 2 and 3 gets them."""
     talk("SETUP", TRACK, ("Transport", "RTP/AVP/TCP;interleaved=2-3"))
-    assert talk.conversation.channel == 2
+    assert talk.conversation.transport == Interleaved(2)
     assert talk.headers["Transport"].endswith("interleaved=2-3")
+
+
+def test_udp_is_set_up_where_the_server_has_ports():
+    """The answer names the ports of both sides."""
+    talk = Talk()
+    talk.conversation.udp = (6000, 6001)
+    assert talk("SETUP", TRACK, ("Transport", "RTP/AVP;unicast;client_port=5000-5001")) == 200
+    assert talk.conversation.transport == Datagrams((5000, 5001), (6000, 6001))
+    assert talk.headers["Transport"] == "RTP/AVP;unicast;client_port=5000-5001;server_port=6000-6001"
+
+
+@pytest.mark.parametrize("status", [401, 404, 453])
+def test_a_refusal_is_numbered_and_changes_nothing(playing, status):
+    """Whatever was asked; 401 comes with a challenge, as RFC 2326 wants it."""
+    request = Request("TEARDOWN", BASE, (("CSeq", "7"), MINE))
+    headers = dict(playing.conversation.refuse(request, status).headers)
+    assert headers["CSeq"] == "7"
+    assert ("WWW-Authenticate" in headers) == (status == 401)
+    assert playing.conversation.state is State.PLAYING
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from gridwatch.core.errors import InputError
 from gridwatch.simulator.cli import SimulatorOptions, clip_cameras, run_simulator
 
 PROGRAM = """
-import sys
+import json, sys
 from pathlib import Path
 from gridwatch.simulator.cli import SimulatorOptions, run_simulator
-clip, with_parent = sys.argv[1:]
+clip, options = sys.argv[1:]
 run_simulator(SimulatorOptions(clips=(Path(clip),), cameras=2, port=0, user="viewer", password="look",
-                               with_parent=with_parent == "yes"))
+                               **json.loads(options)))
 """
 
 
@@ -26,9 +26,9 @@ run_simulator(SimulatorOptions(clips=(Path(clip),), cameras=2, port=0, user="vie
 def simulator(clip):
     processes = []
 
-    def started(with_parent="no"):
+    def started(**options):
         pipe = subprocess.PIPE
-        command = [sys.executable, "-c", PROGRAM, str(clip), with_parent]
+        command = [sys.executable, "-c", PROGRAM, str(clip), json.dumps(options)]
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
         processes.append(process)
         return process, json.loads(process.stdout.readline())
@@ -56,14 +56,14 @@ def test_it_says_where_it_listens_and_ends_on_sigterm(simulator, tools):
 
 def test_it_ends_with_its_parent(simulator):
     """The end of standard input ends it, if that was asked for."""
-    process, _ = simulator("yes")
+    process, _ = simulator(with_parent=True)
     process.stdin.close()
     assert process.wait(5) == 0
 
 
 def test_it_outlives_its_standard_input_otherwise(simulator):
     """A simulator that was not told to end with its parent goes on."""
-    process, _ = simulator("no")
+    process, _ = simulator()
     process.stdin.close()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
@@ -78,12 +78,32 @@ def test_it_outlives_its_standard_input_otherwise(simulator):
         {"user": "viewer"},
         {"password": "look"},
         {"clips": (Path("nowhere.mp4"),)},
+        {"auth": "none", "user": "viewer", "password": "look"},
+        {"faults": ("quake",)},
+        {"faults": ("stall@attic",)},
     ],
 )
 def test_wrong_options_are_told_in_one_sentence(clip, options):
-    """No clip, an impossible number, half a login, a missing file."""
+    """No clip, an impossible number, half a login, a missing file, a fault or a camera that there is not."""
     with pytest.raises(InputError):
         run_simulator(SimulatorOptions(**{"clips": (clip,), "port": 0} | options))
+
+
+def test_flags_give_second_streams_ports_and_faults(simulator, tools):
+    """A smaller stream at PATH/sub, ports that lead to one camera each, and a fault that is on from the start."""
+    _, ready = simulator(sub=True, own_ports=True, auth="basic", faults=["busy@yard-2"])
+    first, second = ready["cameras"]
+    assert first["sub_url"].endswith("/yard/sub")
+    ports = {
+        int(url.split(":")[2].split("/")[0])
+        for one in (first, second)
+        for url in (one["url"], one["sub_url"])
+    }
+    assert len(ports | {ready["rtsp"]}) == 5
+    with tools.watching(int(first["sub_url"].split(":")[2].split("/")[0]), "yard/sub") as container:
+        assert container.streams.video[0].width == 640
+    with tools.RawClient(ready["rtsp"], "yard-2") as client:
+        assert client.ask("OPTIONS")[0] == 453
 
 
 def test_cameras_have_paths_and_phases_of_their_own():

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whether one camera's picture can be believed: not frozen, black, washed out, covered, blurred or moved. Pure.
+
+It judges the picture, from small luma alone, and knows nothing of connections, packets or the network (see `sight`).
+Every fault has to last before it is told and is taken back after a few good pictures: headlights, a lorry before the lens and
+a shower are no faults of a camera. What cannot be told from pictures stands in docs/sight.md.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridwatch.core.camera import Fault
+from ingest.freshnoise import FreshNoise
+from ingest.homeview import HomeView, Picture, View, look_at, sharpness
+from ingest.recurrence import Recurrence
+
+WIDTH, HEIGHT = 320, 180
+
+_BLACK_LEVEL, _BLACK_SPREAD = 34, 12  # video black is 16; one lamp, window or star-lit sky is above
+_WHITE_LEVEL = 200
+_FLAT_SPREAD, _FLAT_LEVEL = 18, 90
+_BLUR_ENTER, _BLUR_LEAVE = 0.5, 0.65
+_FLATTENED, _DARKENED, _DARK_LEVEL = 0.4, 0.6, 90.0
+_SAME_LIGHT = 0.7  # correlation of coarse luma: a picture out of focus keeps it, a covered one does not
+_SHARPNESS_EVERY_S = 6.0
+_USUAL_TAU_S, _USUAL_EVERY_S = 600.0, 10.0
+_USUAL_PICTURES = 8
+_STEADY_PICTURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a picture, and those before it, say.
+
+    Attributes:
+        fault: what is wrong with the camera's picture; None if nothing is.
+        at_home: it is the view that zones were drawn on.
+        since_mono_s: when the fault began, which is earlier than when it had lasted long enough; None without one.
+    """
+
+    fault: Fault | None
+    at_home: bool
+    since_mono_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthBounds:
+    """How long a fault lasts before it is told, seconds (and three pictures at least); back after so many good pictures."""
+
+    black_s: float = 12.0
+    washed_out_s: float = 20.0
+    covered_s: float = 20.0
+    moved_s: float = 20.0
+    blurred_s: float = 25.0
+    good_pictures: int = 2
+
+
+class PictureHealth:
+    """Judges the pictures of one camera. One thread at a time, but for `accept` and `home`.
+
+    Args:
+        patrols: the camera is a dome that turns by itself: away from home is elsewhere, at once, and nothing is moved.
+        home: what `home` of an earlier one returned, so that a move is noticed over a restart.
+    """
+
+    def __init__(
+        self,
+        *,
+        patrols: bool = False,
+        home: NDArray[np.uint8] | None = None,
+        bounds: HealthBounds | None = None,
+    ) -> None:
+        bounds = bounds or HealthBounds()
+        self._patrols = patrols
+        self._view = HomeView(home)
+        self._recurrence, self._noise = Recurrence(), FreshNoise()
+        self._black = _Lasting(bounds.black_s, bounds.good_pictures)
+        self._washed_out = _Lasting(bounds.washed_out_s, bounds.good_pictures)
+        self._covered = _Lasting(bounds.covered_s, bounds.good_pictures)
+        self._moved = _Lasting(bounds.moved_s, bounds.good_pictures)
+        self._away = _Lasting(0.0, bounds.good_pictures, pictures=1)
+        self._blurred = _Lasting(bounds.blurred_s, bounds.good_pictures)
+        self._usual = _Usual()
+        self._sharp_mono_s = -math.inf
+        self._accepted = False
+
+    def see(self, small: NDArray[np.uint8], at_mono_s: float, *, is_key: bool = True) -> Seen:
+        """Take the next picture: (180, 320) uint8 luma of the whole of it, and its time, seconds, which does not fall.
+
+        Args:
+            is_key: it was coded without others. Only such pictures tell whether the camera is frozen: others repeat what
+                was before them by design.
+        """
+        if self._accepted:
+            self._learn_anew()
+        if is_key:
+            self._recurrence.see(small, at_mono_s, shrunk=self._noise.shrunk)
+        picture = look_at(small)
+        black = picture.high <= _BLACK_LEVEL and picture.high - picture.low <= _BLACK_SPREAD
+        flat = picture.high - picture.low <= _FLAT_SPREAD and picture.low >= _FLAT_LEVEL
+        white = picture.middling >= _WHITE_LEVEL or flat
+        self._black.vote(at_mono_s, black)
+        self._washed_out.vote(at_mono_s, white)
+        view = View.UNKNOWN if black or white else self._view.judge(picture, at_mono_s)
+        if view is not View.HOME:
+            self._noise.restart()
+        elif is_key:
+            self._noise.see(small, at_mono_s, repeated=self._recurrence.repeated)
+        if not self._frozen:
+            self._vote_on_view(picture, view, at_mono_s)
+        return self._say()
+
+    def accept(self) -> None:
+        """Learn the home view anew from the next picture on: somebody says that it is what zones are drawn on. Any thread."""
+        self._accepted = True
+
+    def home(self) -> NDArray[np.uint8] | None:
+        """Return the home view to be kept over a restart, (n, 90, 160) uint8, n ≤ 4; None while none is known. Any thread."""
+        return None if self._accepted else self._view.stored()
+
+    def _learn_anew(self) -> None:
+        self._view.accept()
+        self._usual = _Usual()
+        for lasting in (self._covered, self._moved, self._away, self._blurred):
+            lasting.clear()
+        self._accepted = False  # after the old view is gone: `home` asks
+
+    @property
+    def _frozen(self) -> bool:
+        return self._recurrence.frozen or self._noise.frozen
+
+    def _vote_on_view(self, picture: Picture, view: View, at_mono_s: float) -> None:
+        blurred = self._is_blurred(picture, view, at_mono_s)
+        gone = view in {View.SHIFTED, View.LOST} and not blurred
+        hidden = gone and view is View.LOST and not self._patrols and self._usual.is_hidden_by(picture)
+        if view is View.HOME and not blurred and not self._blurred.told:
+            self._usual.add(picture, at_mono_s)
+        known = gone or view is View.HOME
+        self._covered.vote(at_mono_s, hidden if known else None)
+        self._moved.vote(at_mono_s, gone if known and not hidden else None)
+        self._away.vote(at_mono_s, gone if known and not hidden else None)
+        self._blurred.vote(at_mono_s, blurred)
+
+    def _is_blurred(self, picture: Picture, view: View, at_mono_s: float) -> bool | None:
+        """Measure sharpness now and then while all is well, and of each picture that is not."""
+        well = view is View.HOME and self._usual.knows_sharpness and not self._blurred.told
+        if well and 0.0 <= at_mono_s - self._sharp_mono_s < _SHARPNESS_EVERY_S:
+            return None
+        blurred = self._usual.is_blurred(picture, view, at_mono_s)
+        self._sharp_mono_s = -math.inf if blurred else at_mono_s
+        return blurred
+
+    def _say(self) -> Seen:
+        away = self._patrols and (self._away.told or self._view.unsteady)
+        moved = self._moved.told and not self._patrols
+        told = (
+            (Fault.BLACK, self._black.told, self._black),
+            (
+                Fault.COVERED,
+                self._covered.told,
+                self._covered,
+            ),  # a board before the lens has no new noise either
+            (Fault.FROZEN, self._recurrence.frozen, self._recurrence),
+            (Fault.FROZEN, self._noise.frozen, self._noise),
+            (Fault.WASHED_OUT, self._washed_out.told, self._washed_out),
+            (Fault.ELSEWHERE, away, self._away),
+            (Fault.MOVED, moved, self._moved),
+            (Fault.BLURRED, self._blurred.told, self._blurred),
+        )
+        fault, began_mono_s = next(
+            ((fault, since.began_mono_s) for fault, holds, since in told if holds), (None, None)
+        )
+        return Seen(fault, not (away or moved or self._covered.told), began_mono_s)
+
+
+class _Lasting:
+    """One fault over time: told when evidence for it has lasted, taken back after some pictures against it.
+
+    Single pictures against it do not begin it anew; pictures that say nothing (None) change nothing.
+    """
+
+    __slots__ = ("_good", "_good_pictures", "_least", "_pictures", "_raise_s", "began_mono_s", "told")
+
+    def __init__(self, raise_s: float, good_pictures: int, pictures: int = _STEADY_PICTURES) -> None:
+        self._raise_s, self._good_pictures, self._least = raise_s, good_pictures, pictures
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget it."""
+        self.told = False
+        self.began_mono_s: float | None = None
+        self._pictures = self._good = 0
+
+    def vote(self, at_mono_s: float, evidence: bool | None) -> None:
+        """Count one picture's evidence."""
+        if evidence is None:
+            return
+        if not evidence:
+            self._good += 1
+            if self._good >= self._good_pictures:
+                self.clear()
+            return
+        self._good = 0
+        if self.began_mono_s is None or at_mono_s < self.began_mono_s:
+            self.began_mono_s, self._pictures = at_mono_s, 0
+        self._pictures += 1
+        lasted = at_mono_s - self.began_mono_s >= self._raise_s
+        self.told = self.told or (lasted and self._pictures >= self._least)
+
+
+class _Average:
+    """A slow average of one value over time; its first values count alike."""
+
+    __slots__ = ("_seen_mono_s", "pictures", "value")
+
+    def __init__(self) -> None:
+        self.value, self.pictures, self._seen_mono_s = 0.0, 0, 0.0
+
+    def add(self, value: float, at_mono_s: float) -> float:
+        """Take the next value; return the share that it had."""
+        gap_s, self._seen_mono_s = max(0.0, at_mono_s - self._seen_mono_s), at_mono_s
+        self.pictures += 1
+        share = 1.0 - math.exp(-gap_s / _USUAL_TAU_S)
+        if self.pictures <= _USUAL_PICTURES:
+            share = max(share, 1.0 / self.pictures)
+        self.value += share * (value - self.value)
+        return share
+
+
+class _Usual:
+    """What one camera's pictures are like while all is well."""
+
+    def __init__(self) -> None:
+        self._level, self._detail, self._sharpness = _Average(), _Average(), _Average()
+        self._coarse: NDArray[np.float32] | None = None
+        self._added_mono_s = 0.0
+
+    @property
+    def knows_sharpness(self) -> bool:
+        """Whether enough was measured to compare with."""
+        return self._sharpness.pictures >= _USUAL_PICTURES
+
+    def add(self, picture: Picture, at_mono_s: float) -> None:
+        """Take a good picture, now and then."""
+        if self._level.pictures >= _USUAL_PICTURES and 0.0 <= at_mono_s - self._added_mono_s < _USUAL_EVERY_S:
+            return
+        self._added_mono_s = at_mono_s
+        share = np.float32(self._level.add(picture.level, at_mono_s))
+        self._detail.add(picture.detail, at_mono_s)
+        before = picture.coarse if self._coarse is None else self._coarse
+        self._coarse = before + share * (picture.coarse - before)
+
+    def is_blurred(self, picture: Picture, view: View, at_mono_s: float) -> bool | None:
+        """Tell whether a picture is far less sharp than usual; None where that cannot be said.
+
+        One that is far out of focus is lost as a view: then it must have the usual light in the usual places.
+        """
+        if view is View.UNKNOWN or (view is View.LOST and not self._has_light_of(picture)):
+            return None
+        now = sharpness(picture)
+        if self.knows_sharpness and now < _BLUR_ENTER * self._sharpness.value:
+            return True
+        if self.knows_sharpness and now <= _BLUR_LEAVE * self._sharpness.value:
+            return None
+        if view is View.HOME:
+            self._sharpness.add(now, at_mono_s)
+        return False if self.knows_sharpness else None
+
+    def is_hidden_by(self, picture: Picture) -> bool:
+        """Tell whether something stands before the lens: little detail, or dark, and not the usual light."""
+        if self._level.pictures < _USUAL_PICTURES or self._has_light_of(picture):
+            return False
+        flattened = picture.detail < _FLATTENED * self._detail.value
+        return flattened or picture.level < min(_DARKENED * self._level.value, _DARK_LEVEL)
+
+    def _has_light_of(self, picture: Picture) -> bool:
+        if self._coarse is None:
+            return False
+        one, other = self._coarse - self._coarse.mean(), picture.coarse - picture.coarse.mean()
+        together = float((one * other).sum())
+        return together > _SAME_LIGHT * math.sqrt(float((one * one).sum()) * float((other * other).sum()))

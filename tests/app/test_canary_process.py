@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The test camera: what it shows, the orders that it takes, and the process that comes back and never outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from gridwatch.app.canary_process import CanaryProcess
+from gridwatch.simulator.canary import CanaryScene, burns_asked, lines_of
+
+
+@pytest.fixture
+def process():
+    made = CanaryProcess()
+    yield made
+    made.stop()
+
+
+def test_the_scene_burns_when_asked_and_goes_out(tmp_path):
+    """Nothing in it looks like fire before and after; it lives all the time, so that it is not taken for frozen."""
+    scene = CanaryScene()
+    quiet = [scene.render(index) for index in range(2)]
+    assert (quiet[0] != quiet[1]).any()
+    assert reddish(quiet[0]) < 0.001
+    scene.burn(10)
+    burning = [scene.render(2 + index) for index in range(40)][-1]
+    assert reddish(burning) > 0.01
+    after = scene.render(2 + 40 + 5 * 20)
+    assert reddish(after) < 0.001
+
+
+def reddish(picture):
+    """Return the share of pixels that are far more red than blue, and bright."""
+    blue, red = picture[..., 0].astype(int), picture[..., 2].astype(int)
+    return float(((red - blue > 90) & (red > 150)).mean())
+
+
+def test_orders_that_are_none_are_passed_over():
+    """Only a JSON object with sensible seconds sets fire to anything."""
+    lines = [
+        b'{"burn_s": 5}\n', b"burn\n", b"[1]\n", b'{"burn_s": -1}\n', b'{"burn_s": 1e9}\n', b'{"burn_s": "x"}\n',
+        b'{"burn_s": 2.5}\n', b"\xff\n", b"[" * 5_000,
+    ]  # fmt: skip
+    assert list(burns_asked(lines)) == [5.0, 2.5]
+
+
+def test_orders_are_read_as_they_come_until_the_end():
+    """Lines may come in pieces; one without an end is never taken for an order, however long it grows."""
+    reading, writing = os.pipe()
+    os.write(writing, b'{"burn_s"')
+    os.write(writing, b': 1}\n{"burn_s": 2}\n' + b"x" * 9_000)
+    os.write(writing, b'\n{"burn_s": 3}\nrest')
+    os.close(writing)
+    assert list(burns_asked(lines_of(reading))) == [1.0, 2.0, 3.0]
+    os.close(reading)
+
+
+def test_the_process_comes_back_at_its_address_and_goes_with_its_parent(process):
+    """Killed it is started again with the same address; it takes no order while it is gone."""
+    url = process.start()
+    assert process.keep()
+    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while process.keep() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert reachable(url, 60)
+    assert process.keep()
+    assert process.burn(1)
+    process.stop()
+    assert not process.burn(1)
+    assert not process.keep()
+
+
+def reachable(url, within_s):
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            with av.open(url.reveal(), options={"rtsp_transport": "tcp"}, timeout=5):
+                return True
+        except (av.FFmpegError, OSError):
+            time.sleep(0.2)
+    return False
+
+
+def test_the_test_camera_ends_with_whoever_started_it():
+    """When the parent is gone, kill -9 included, its standard input ends, and so does it."""
+    starter = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'gridwatch.simulator.canary'], stdin=subprocess.PIPE,"
+        " stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE)
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 30
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left_behind = alive(pid)
+    if left_behind:
+        os.kill(pid, signal.SIGKILL)
+    assert not left_behind
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
