@@ -6,7 +6,7 @@ then. Nothing is confirmed here by itself. Safe for several threads.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -125,6 +125,12 @@ class IncidentBook:
         """
         with self._lock, self._store.write() as tx:
             return self._lose(tx, camera_id, reason)
+
+    def let_go(self, finding_ids: Iterable[str]) -> None:
+        """Release what findings hold whose detector is gone: nobody will say any more that they ended."""
+        with self._lock:
+            for finding_id in finding_ids:
+                self._claims.release(finding_id)
 
     def settle(self, camera_id: str, kind: Kind) -> int:
         """End a camera's unseen incidents of one kind that no finding claimed: it has seen long enough. Return how many.
@@ -276,7 +282,7 @@ class IncidentBook:
         incident = tx.incident(holding) if holding else None
         claimed = incident is not None and incident.alert.activity is not Activity.ENDED
         if not claimed:
-            mode = self._opener.run_mode_of(finding.camera_id)
+            mode = self._opener.run_mode_of(finding)
             incident = tx.latest(finding.camera_id, finding.kind, finding.subtype, mode)
         others = incident is not None and self._claims.held(incident.alert.id, but_not=finding.finding_id)
         join = joining.joins(finding, incident, claimed=claimed, held_by_others=others)

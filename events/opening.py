@@ -34,9 +34,14 @@ class Opener:
         camera = self._places.get(camera_id)
         return camera.place if camera else _NO_PLACE
 
-    def run_mode_of(self, camera_id: str) -> str:
-        """Return what a camera's incidents are: actual, exercise or test; the machine's own where it says nothing."""
-        camera = self._places.get(camera_id)
+    def run_mode_of(self, finding: Finding) -> str:
+        """Return what a finding's incident is: actual, exercise or test; the machine's own where its camera says nothing.
+
+        What the camera was when it saw it counts: it may be another by now.
+        """
+        if finding.run_mode is not None:
+            return finding.run_mode or self._policy.run_mode
+        camera = self._places.get(finding.camera_id)
         return (camera.run_mode if camera else None) or self._policy.run_mode
 
     def open(self, finding: Finding, now: datetime) -> Incident:
@@ -69,7 +74,7 @@ class Opener:
             kind=finding.kind,
             subtype=finding.subtype,
             category=category.code,
-            run_mode=self.run_mode_of(finding.camera_id),
+            run_mode=self.run_mode_of(finding),
             camera_id=finding.camera_id,
             camera_name=name,
             zone_id=finding.zone_id,

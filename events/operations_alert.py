@@ -16,6 +16,7 @@ from events.times import parse_utc, utc_text
 from events.troubles import Trouble, TroubleKind
 
 MEMBERS_MOST: Final = 5_000
+PLACE_LONGEST: Final = 255  # characters; a longer one keeps every alert of a step out of PostgreSQL
 _TITLES: Final[Mapping[TroubleKind, tuple[str, str]]] = MappingProxyType(
     {
         TroubleKind.CONNECTION: ("{n} 路摄像机没有画面", "no stream from {cameras}"),
@@ -105,7 +106,7 @@ class OperationsAlert:
         return {
             "alert_id": self.alert_id,
             "kind": self.kind.value,
-            "place": self.place,
+            "place": self.place.replace("\x00", "")[:PLACE_LONGEST],
             "began_at": utc_text(self.began_at),
             "opened_at": utc_text(self.opened_at),
             "updated_at": utc_text(self.updated_at),

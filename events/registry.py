@@ -221,6 +221,9 @@ def _followed(
         row = known.get(camera_id)
         if _is(said.get(camera_id), text) and not _is(row, text):
             changes.kept.append(camera_id)
+        elif _is(row, text) and camera_id in said and not _is(said[camera_id], text):
+            # A command said it first. That the file says it too is recorded, so that its next change is known for one.
+            changes.changed.append(camera_id)
         else:
             _sort_in(changes, camera_id, row, text)
     for camera_id in _missing(texts, {one: row for one, row in known.items() if _there(said.get(one))}):

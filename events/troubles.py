@@ -26,7 +26,7 @@ class TroubleKind(StrEnum):
     """What is wrong, as far as it matters for who is sent."""
 
     CONNECTION = "connection"  # no stream, or nothing in it: network, power
-    ACCESS = "access"  # user, password or path are refused
+    ACCESS = "access"  # user, password or path are refused, or not set
     STREAM = "stream"  # what comes cannot be decoded
     PICTURE = "picture"  # frozen, black, covered, moved: somebody has to go there
     INFERENCE = "inference"  # the network answers no looks
@@ -176,6 +176,8 @@ def own_trouble(kind: TroubleKind, subject: str, reason: str, began_at: datetime
 def _kind_of(status: CameraStatus) -> TroubleKind | None:
     if status.fault is Fault.SET_ASIDE:  # whatever its state is called: nobody asked for this
         return TroubleKind.SET_ASIDE
+    if status.state is SightState.OFF and status.fault is Fault.UNAUTHORIZED:  # nobody switched it off
+        return TroubleKind.ACCESS
     if status.state not in {SightState.BLIND, SightState.DEGRADED}:
         return None
     if status.fault is None:  # it has not said why yet

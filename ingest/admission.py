@@ -107,10 +107,6 @@ class _Line:
     def join(self, place: Place) -> None:
         self.waiting.append(place)
         self._serve()
-        if not place.granted:
-            longest = next((one for one in self.holders if not one.asked_back), None)
-            if longest is not None:
-                longest.asked_back = True
 
     def leave(self, place: Place) -> None:
         if place in self.holders:
@@ -124,6 +120,9 @@ class _Line:
             place = self.waiting.popleft()
             self.holders[place] = None
             place.grant()
+        wanting = len(self.waiting) - sum(one.asked_back for one in self.holders)
+        for one in [one for one in self.holders if not one.asked_back][: max(0, wanting)]:
+            one.asked_back = True
 
 
 class Admission:

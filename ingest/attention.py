@@ -121,7 +121,8 @@ class Attention:
             ValueError: a camera's stream is larger than all that may come at once.
         """
         self._pass_to(now_s)
-        self._spending.adopt(budget, [turn.watched for turn in self._turns.values()], self._now_s)
+        staying = [turn.watched for turn in self._turns.values() if not turn.gone]
+        self._spending.adopt(budget, staying, self._now_s)
         self._reckoning = self._reckoning.anew(turn for turn in self._turns.values() if not turn.gone)
         self._changed = True
         self._reckon()

@@ -21,7 +21,7 @@ _LONE = {"flags2": "+fast"}
 _LONE_LARGE = _LONE | {"skip_loop_filter": "all"}
 _LARGE_PX = 1280
 # What PyAV raises where a device, or this stream on it, does not work: FFmpeg's errors, and its own of three kinds.
-_DECODING_FAILS = (av.FFmpegError, NotImplementedError, RuntimeError, ValueError)
+DECODING_FAILS = (av.FFmpegError, NotImplementedError, RuntimeError, ValueError)
 
 
 class KeyDecoder:
@@ -82,9 +82,9 @@ class KeyDecoder:
         try:
             context = self._context(device, codec, large=large)
             frames = [*context.decode(unit), *context.decode(None)]
-        except _DECODING_FAILS as error:
+        except DECODING_FAILS as error:
             self._contexts.pop((device, codec, large), None)  # what state it is in now is unknown
-            return [], f"a key frame cannot be decoded ({_reason(error)})"
+            return [], f"a key frame cannot be decoded ({reason_of(error)})"
         context.flush_buffers()
         return frames, ""
 
@@ -95,8 +95,8 @@ class KeyDecoder:
         if device == "cuda":
             try:
                 context = _open_cuda(codec)
-            except _DECODING_FAILS as error:
-                self._leave_gpu(_reason(error))
+            except DECODING_FAILS as error:
+                self._leave_gpu(reason_of(error))
         if context is None:
             context, device = open_context(codec), "cpu"
             context.options = _LONE_LARGE if large else _LONE
@@ -114,7 +114,7 @@ def open_context(codec: str, device: str = "cpu") -> VideoCodecContext:
     if device == "cuda":
         try:
             return _open_cuda(codec)
-        except _DECODING_FAILS:
+        except DECODING_FAILS:
             pass  # the shared decoders say so, once
     context = cast(VideoCodecContext, av.CodecContext.create(codec, "r"))
     context.thread_count = 1
@@ -128,5 +128,6 @@ def _open_cuda(codec: str) -> VideoCodecContext:
     return cast(VideoCodecContext, av.CodecContext.create(codec, "r", hwaccel=accelerator))
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what a decoder says went wrong, in one phrase."""
     return str(error.strerror) if isinstance(error, av.FFmpegError) else str(error)

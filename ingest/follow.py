@@ -8,7 +8,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from ingest import annexb
-from ingest.decoder import open_context
+from ingest.decoder import DECODING_FAILS, open_context, reason_of
 from ingest.errors import DamagedError
 from ingest.packets import Packet
 
@@ -87,8 +87,9 @@ class Follower:
         reason = ""
         try:
             frames = context.decode(unit)
-        except av.FFmpegError as error:
-            reason = f"a picture cannot be decoded ({error.strerror})"
+        except DECODING_FAILS as error:
+            reason = f"a picture cannot be decoded ({reason_of(error)})"
+            self._device = "cpu"  # from the next key frame on: a GPU that refuses one stream refuses its next picture, too
         found = []
         for frame in frames:
             packet = None if frame.pts is None else self._waiting.pop(frame.pts, None)

@@ -46,6 +46,7 @@ class Following:
         self._wish, self._wished_mono_s = Interest.NOTHING, 0.0
         self._suspect_mono_s: float | None = None  # since when; None: it is quiet, or enough is enough
         self._suspected_mono_s = float("-inf")
+        self._judged_mono_s = float("-inf")
         self.followed = self.everything = self.refused = False
         self.overflows = 0
 
@@ -78,6 +79,7 @@ class Following:
     def judge(self, at_mono_s: float, *, restless: bool) -> None:
         """Take the time of a picture, and whether changes in it were seen of late."""
         with self._lock:
+            self._judged_mono_s = self._clock.mono_s()
             since = self._suspect_mono_s
             if since is not None and not (restless and 0.0 <= at_mono_s - since <= _SUSPECT_AT_MOST_S):
                 self._suspect_mono_s = None
@@ -96,7 +98,12 @@ class Following:
     def renew(self) -> None:
         """Look whether the place is still there: another camera may have taken it."""
         with self._lock:
-            if self.followed and self._budget is not None and not self._budget.holds(self._camera_id):
+            if not self.followed or self._budget is None:
+                return
+            silent_s = self._clock.mono_s() - max(self._judged_mono_s, self._wished_mono_s)
+            if silent_s > _WISH_HOLDS_S:
+                self._suspect_mono_s = None  # nothing came of following it: key frames alone may do
+            if silent_s > _WISH_HOLDS_S or not self._budget.holds(self._camera_id):
                 self._decide()
 
     def take(self, at_most: int) -> tuple[list[Packet], int]:

@@ -156,6 +156,10 @@ class StreamReader:
         nothing on any more. At most one is left behind.
         """
         turn, now = self._turn, self._clock.mono_s()
+        if turn.thread is not None and not turn.alive and not turn.stop.is_set():
+            turn.heard_mono_s = None  # it ended by a mistake, or could not be started
+            self.start()
+            return False
         heard = turn.heard_mono_s
         if heard is None or turn.stop.is_set():
             self._rated = None

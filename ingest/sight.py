@@ -96,6 +96,7 @@ class Sight:
         self._pace = _Pace()
         self._notes: set[Note] = set()
         self._offset_s: float | None = None
+        self._offered_mono_s: float | None = None
         self._switched: tuple[SightState, Fault, str] | None = None
 
     def connecting(self, reason: str = "connecting") -> None:
@@ -122,6 +123,8 @@ class Sight:
             self._key_mono_s = at_mono_s
             self._decoded = self._clock.mono_s(), self._clock.now()
             self._trouble, self._failing = None, False
+            if self._offered_mono_s is not None:
+                self._next_by_mono_s = self._offered_mono_s
             self._judge()
 
     def pictured(self, seen: Seen) -> None:
@@ -169,7 +172,8 @@ class Sight:
 
         Args:
             reason: who or what switched it off, in one short phrase.
-            fault: `Fault.SET_ASIDE` where its stream crashed the decoder.
+            fault: `Fault.SET_ASIDE` where its stream crashed the decoder, `Fault.UNAUTHORIZED` where what is said of it
+                cannot be used: a password that is not set.
         """
         with self._lock:
             if watch is Watch.ON:
@@ -187,7 +191,11 @@ class Sight:
         """
         with self._lock:
             if next_by_mono_s is None or not self._failing:
-                self._next_by_mono_s = next_by_mono_s
+                self._offered_mono_s = next_by_mono_s
+                if (
+                    next_by_mono_s is None or self._trouble is None
+                ):  # else its picture has not been decoded yet
+                    self._next_by_mono_s = next_by_mono_s
             self._judge()
 
     def tick(self) -> Transition | None:

@@ -279,14 +279,20 @@ class Visits:
             with self._lock:
                 worker.visit, worker.began_mono_s = visit, self._clock.mono_s()
             brought = self._visit(visit)
-            with self._lock:
-                worker.visit = None
-                if worker.given_up:
-                    worker.given_up = False
-                    self._use_slots()
-                else:
-                    self._report(visit, brought, self._clock.mono_s() - worker.began_mono_s)
+            try:
+                self._came_back(worker, visit, brought)
+            except Exception:  # noqa: BLE001  the thread's top loop: a mistake must not cost a slot for good
+                self._mistaken("visit_mistake", visit.camera_id)
             self._woken.set()
+
+    def _came_back(self, worker: _Worker, visit: Visit, brought: Brought) -> None:
+        with self._lock:
+            worker.visit = None
+            if worker.given_up:
+                worker.given_up = False
+                self._use_slots()
+            else:
+                self._report(visit, brought, self._clock.mono_s() - worker.began_mono_s)
 
     def _visit(self, visit: Visit) -> Brought:
         try:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from ingest import annexb
 from ingest.packets import Packet
 
+_MOST_BYTES = 8 << 20  # of a picture: a stream that has lost its first slices must not be joined for ever
+
 
 class WholeKeys:
     """Joins the pieces of one stream's key pictures.
@@ -36,8 +38,8 @@ class WholeKeys:
         held, self.held = self.held, None
         if packet.is_key and not annexb.begins_picture(packet.payload, packet.info.codec):
             self._in_pieces = True
-            if held is None:
-                return [replace(packet, is_key=False)]
+            if held is None or held.size + packet.size > _MOST_BYTES:
+                return [*([held] if held else []), replace(packet, is_key=False)]
             self.held = _joined(held, packet)
             return []
         ready = [] if held is None else [held]

@@ -21,6 +21,7 @@ GROUPS_SHOWN: Final = 50
 DAYS_SHOWN: Final = 14
 _PENDING_COUNTED: Final = 100
 _PARKED: Final = frozenset({SightState.OFF, SightState.MAINTENANCE})
+_UNWANTED: Final = frozenset({Fault.SET_ASIDE, Fault.UNAUTHORIZED})  # it is off, and nobody switched it off
 _ORDER: Final[Mapping[SightState, int]] = MappingProxyType(
     {
         SightState.BLIND: 0,
@@ -154,5 +155,5 @@ def is_troubled(status: CameraStatus) -> bool:
     return not (
         status.state is SightState.SEEING
         or status.fault is Fault.ELSEWHERE
-        or (status.state in _PARKED and status.fault is not Fault.SET_ASIDE)
+        or (status.state in _PARKED and status.fault not in _UNWANTED)
     )

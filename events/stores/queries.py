@@ -84,6 +84,7 @@ def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
 
     Open incidents are few, and have an index of their own in the order of a list. Where only they are wanted, the other
     columns are written so that no other index serves them: a database would take one, and walk a million ended incidents.
+    So is the run mode beside a camera or a kind, which tell more; and several run modes, whose rows would have to be sorted.
     """
     open_only = wanted.open_only or wanted.activity in (Activity.ONGOING, Activity.UNSEEN)
     camera_id = None if wanted.camera_id is None else storable(wanted.camera_id)
@@ -91,9 +92,11 @@ def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
     values = {name: value.value for name, value in asked.items() if value is not None}
     values |= {} if camera_id is None else {"camera_id": camera_id}
     columns = {name: INCIDENTS.c[name] for name in values}
+    by_run_mode = len(wanted.run_modes) == 1 and not open_only and wanted.kind is None and camera_id is None
+    run_mode = INCIDENTS.c.run_mode if by_run_mode else INCIDENTS.c.run_mode.concat("")
     return [
         *([STILL_OPEN] if open_only else []),
-        *([INCIDENTS.c.run_mode.in_(wanted.run_modes)] if wanted.run_modes else []),
+        *([run_mode.in_(wanted.run_modes)] if wanted.run_modes else []),
         *(
             (columns[name].concat("") if open_only else columns[name]) == value
             for name, value in values.items()

@@ -72,6 +72,8 @@ INCIDENTS = Table(
     Index("incidents_kind", "kind", "opened_at", "incident_id"),
     Index("incidents_decision", "decision", "opened_at", "incident_id"),
     Index("incidents_camera", "camera_id", "opened_at", "incident_id"),
+    Index("incidents_mode", "run_mode", "opened_at", "incident_id"),
+    Index("incidents_mode_decision", "run_mode", "decision", "opened_at", "incident_id"),
     Index("incidents_sort", "kind", "decision", "opened_at", "incident_id"),
     Index("incidents_open", "opened_at", "incident_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
     Index("incidents_open_place", *PLACE, sqlite_where=text(OPEN), postgresql_where=text(OPEN)),

@@ -21,7 +21,11 @@ from gridwatch.core.redact import SecretUrl
 
 STREAM_SCHEMES = ("rtsp://", "rtsps://")
 _HTTP_SCHEMES = ("http://", "https://")
-_SECRET_NAME = re.compile(r"(?i)pass|pwd|token|secret|sign|auth|api_?key|access_?key")
+_SECRET_NAME = re.compile(r"(?i)pass|pwd|psw|token|secret|sign|auth|api_?key|access_?key")
+# Some cameras take /user=NAME_password=WORD_channel=1, with _ or & between.
+_SECRET_IN_PATH = re.compile(r"(?i)(?:pass(?:word|wd)?|pwd|psw|token|secret)=[^&_/?#]")
+# --password=WORD, but not --password-file=PATH: where a secret stands is none.
+_SECRET_ARGUMENT = re.compile(r"(?i)(?:pass|pwd|psw|token|secret)(?![^=]*(?:file|path|env))[^=]*=.")
 _STANDS_FOR_UNSET = "1"  # good as a user, a password, a host and a port
 
 
@@ -43,6 +47,10 @@ class ResolverFields(Strict):
             raise ValueError("needs http or command, one of them")
         if self.http is not None:
             _check(self.http, _HTTP_SCHEMES)
+        if any(_tells_secret(argument) for argument in self.command or ()):
+            raise ValueError(
+                "a password stands in the command: let the program read it from the environment (which it has from gridwatch)"
+            )
         return self
 
 
@@ -87,9 +95,15 @@ def address_of(given: str | ResolverFields, unset: str | None = None) -> Address
         ValueError: a variable is not set, or with its value the URL is none.
     """
     if isinstance(given, str):
-        return SecretUrl(_usable(from_environment(given, unset)))
-    http = None if given.http is None else SecretUrl(_usable(from_environment(given.http, unset)))
+        return _secret_url(given, unset)
+    http = None if given.http is None else _secret_url(given.http, unset)
     return Resolver(http, tuple(given.command or ()), given.timeout_s)
+
+
+def _secret_url(text: str, unset: str | None) -> SecretUrl:
+    usable = _usable(from_environment(text, unset))
+    _host, *behind = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)
+    return SecretUrl(usable, [os.environ.get(name, "") for name in variables_in("".join(behind))])
 
 
 def address_to_try(url: str) -> SecretUrl:
@@ -101,7 +115,10 @@ def address_to_try(url: str) -> SecretUrl:
     try:
         if not url.lower().startswith(STREAM_SCHEMES):
             raise ValueError(f"must begin with {' or '.join(STREAM_SCHEMES)}")
-        return SecretUrl(_usable(from_environment(url)))
+        address, blank = _secret_url(url, None), without_variables(url)
+        if _cut_short(blank, urlsplit(blank)):
+            raise ValueError("write / # ? and @ of a password as %2F %23 %3F %40")
+        return address
     except ValueError as error:
         raise InputError(f"the address: {error}") from None
 
@@ -133,8 +150,22 @@ def has_secret(url: str) -> bool:
         parts = urlsplit(blank)
     except ValueError:
         return "@" in blank
+    if _cut_short(blank, parts) or _SECRET_IN_PATH.search(
+        unquote(f"{parts.path}?{parts.query}#{parts.fragment}")
+    ):
+        return True
     named = (value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name))
     return bool(_password(parts)) or any(named)
+
+
+def _tells_secret(argument: str) -> bool:
+    """Tell whether a password stands in a program's argument, where every process of the machine may read it."""
+    return bool(_SECRET_ARGUMENT.search(argument)) or ("://" in argument and has_secret(argument))
+
+
+def _cut_short(blank: str, parts: SplitResult) -> bool:
+    """Tell whether the host ends inside a password: one like `12/34` makes user and password look like host and port."""
+    return "@" in blank and "@" not in parts.netloc
 
 
 def _password(parts: SplitResult) -> str:

@@ -2,12 +2,13 @@
 """Cameras of a file, one by one: each is one that can be taken, or has the reason why not. CSV and YAML alike."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from gridwatch.app.cameras import CameraFields, unset_variables
-from gridwatch.app.csv_cameras import CsvLine, read_csv
+from gridwatch.app.csv_cameras import NO_CRS, CsvLine, read_csv
 from gridwatch.app.presets import NOTHING_ENABLED, preset_zones
 from gridwatch.app.register import fields_of
 from gridwatch.app.yaml_border import load_yaml
@@ -39,10 +40,16 @@ class CameraLine:
 
 @dataclass(frozen=True, slots=True)
 class CameraLines:
-    """A file: its cameras, and the headings of a CSV that mean nothing here."""
+    """A file: its cameras.
+
+    Attributes:
+        unread: the headings of a CSV that mean nothing here.
+        columns: those that a CSV has; None where each camera says all that there is to say of it.
+    """
 
     lines: Sequence[CameraLine]
     unread: Sequence[str] = ()
+    columns: frozenset[str] | None = None
 
     @property
     def taken(self) -> list[CameraLine]:
@@ -57,6 +64,17 @@ class CameraLines:
     def documents(self) -> dict[str, dict[str, Any]]:
         """Return what can be taken, as the register keeps it, by camera id."""
         return {line.camera_id: line.fields.document() for line in self.lines if line.fields is not None}
+
+    def upon(self, known: Mapping[str, Mapping[str, Any]]) -> "CameraLines":
+        """Return the lines with what a CSV has no column for as it is in the register: it says nothing of that.
+
+        Args:
+            known: the register's documents, by camera id.
+        """
+        if self.columns is None:
+            return self
+        lines = [_upon(line, known.get(line.camera_id), self.columns) for line in self.lines]
+        return replace(self, lines=lines)
 
     def unset(self) -> list[str]:
         """Return the variables that are needed and not set in this environment, each once."""
@@ -74,9 +92,9 @@ def read_lines(file: Path, told: Told = lambda _done, _total: None) -> CameraLin
     """
     if file.suffix.lower() == ".csv":
         csv_file = read_csv(file)
-        lines, unread = csv_file.lines, csv_file.unread
+        lines, unread, columns = csv_file.lines, csv_file.unread, csv_file.columns
     elif file.suffix.lower() in (".yaml", ".yml"):
-        lines, unread = _yaml_lines(file), ()
+        lines, unread, columns = _yaml_lines(file), (), None
     else:
         raise InputError("is neither .csv, .yaml nor .yml", file=file)
     if len(lines) > MOST_LINES:
@@ -88,7 +106,7 @@ def read_lines(file: Path, told: Told = lambda _done, _total: None) -> CameraLin
     for done, line in enumerate(lines, 1):
         found.append(_checked(line, seen))
         told(done, len(lines))
-    return CameraLines(found, unread)
+    return CameraLines(found, unread, columns)
 
 
 def _yaml_lines(file: Path) -> list[CsvLine]:
@@ -120,6 +138,41 @@ def _checked(line: CsvLine, seen: dict[str, int]) -> CameraLine:
         return CameraLine(line.number, camera_id, None, f"the id stands in line {seen[camera_id]} already")
     seen[camera_id] = line.number
     return CameraLine(line.number, camera_id, fields, notes=(*line.notes, *_notes(fields)))
+
+
+def _upon(line: CameraLine, known: Mapping[str, Any] | None, columns: AbstractSet[str]) -> CameraLine:
+    if line.fields is None or known is None:
+        return line
+    said = line.fields.document()
+    merged = _merged(known, said, columns)
+    if merged == said:
+        return line
+    fields, problem = fields_of(merged)
+    if fields is None:
+        return replace(line, fields=None, problem=f"with what the register has beside it: {problem}")
+    unlike = NO_CRS if "crs" in merged.get("location", {}) else ""
+    return replace(line, fields=fields, notes=tuple(note for note in line.notes if note != unlike))
+
+
+def _merged(known: Mapping[str, Any], said: Mapping[str, Any], columns: AbstractSet[str]) -> dict[str, Any]:
+    """Return what a line and the register say together.
+
+    Drawn zones stay unless the file speaks of what is looked for, or the place is another one.
+    """
+    spoken = set(columns)
+    if spoken & {"lon", "lat"}:
+        spoken.add("location")
+    merged = {name: value for name, value in known.items() if name not in spoken} | dict(said)
+    if spoken & {"kinds", "crowd_limit"} or _place(merged) != _place(known):
+        merged.pop("zones", None)
+    if "location" in said:
+        beside = {name: value for name, value in known.get("location", {}).items() if name not in spoken}
+        merged["location"] = beside | said["location"]
+    return merged
+
+
+def _place(document: Mapping[str, Any]) -> str:
+    return str(document.get("place", CameraFields.model_fields["place"].default))
 
 
 def _notes(fields: CameraFields) -> list[str]:

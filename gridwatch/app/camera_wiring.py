@@ -104,15 +104,17 @@ class CameraWiring:
         )
 
     def _switch(self, watched: Watched) -> None:
-        """Leave a camera alone that nobody wants to be watched, or that crashed the decoder."""
+        """Leave a camera alone that nobody wants to be watched, that cannot be used, or that crashed the decoder."""
         camera, sight = watched.camera, watched.pipeline.intake.sight
         aside = self._set_aside().get(camera.camera_id)
         if aside is not None:
             sight.switch(Watch.OFF, aside.reason, Fault.SET_ASIDE)
-        elif camera.watch is not Watch.ON:
-            sight.switch(camera.watch, self._unusable().get(camera.camera_id) or why_off(camera))
-        else:
+        elif camera.watch is Watch.ON:
             return
+        elif (problem := self._unusable().get(camera.camera_id)) is not None:
+            sight.switch(Watch.OFF, problem, Fault.UNAUTHORIZED)
+        else:
+            sight.switch(camera.watch, why_off(camera))
         watched.connects = False
 
     def _ring(self) -> Ring:

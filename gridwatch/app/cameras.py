@@ -4,7 +4,7 @@
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer
 
@@ -14,6 +14,8 @@ from gridwatch.app.yaml_border import ConfigError, Document, Problem, Strict, Wh
 from gridwatch.core.camera import Camera, EvidenceFrom, Location, Transport, Watch
 from gridwatch.core.geometry import WHOLE_PICTURE, polygon_problem
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit, Zone
+
+CANARY_ID: Final = "gridwatch-canary"  # the test camera, which stands in no file
 
 
 def _polygon(points: list[list[float]]) -> list[list[float]]:
@@ -99,7 +101,7 @@ class CameraFields(Strict):
     """With two streams: main-on-incident, or main-always, which also has the time before an incident from the main one."""
     transport: Transport = Transport.TCP
     """tcp, or udp."""
-    recorder: str = Field(default="", max_length=128)
+    recorder: Annotated[str, AfterValidator(_plain)] = Field(default="", max_length=128)
     """The recorder or gateway that it is reached through, where sessions are counted; its host where nothing is said."""
     patrols: bool = False
     """Whether it is a dome that turns by itself."""
@@ -174,6 +176,8 @@ def load_documents(file: Path) -> dict[str, dict[str, Any]]:
 def flaws_of(camera: CameraFields) -> list[tuple[Where, str]]:
     """Return what can only be seen by comparing a camera's fields, each with the place of the field."""
     found: list[tuple[Where, str]] = []
+    if camera.id == CANARY_ID:
+        found.append((("id",), "is the test camera's own: give this one another id"))
     names = Counter(zone.id for zone in camera.zones or ())
     for number, zone in enumerate(camera.zones or ()):
         if names[zone.id] > 1:

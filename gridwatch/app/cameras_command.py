@@ -45,12 +45,13 @@ def import_cameras(config: Path, file: Path, *, dry_run: bool, replace: bool) ->
         InputError: the file cannot be read at all, or the store does not answer.
     """
     lines = _read(file)
-    removing = replace and not lines.refused
     with _registry(config) as (_, registry):
+        lines = lines.upon({one.camera_id: one.document for one in registry.cameras()[1]})
+        removing = replace and bool(lines.taken) and not lines.refused
         changes = registry.put(lines.documents(), person(), replace=removing, dry=dry_run)
     _report(file, lines, changes, dry_run=dry_run)
     if replace and not removing:
-        typer.echo("nothing was removed: a line that was not taken may be a camera that is to stay")
+        typer.echo(f"nothing was removed: {_why_kept(lines)}")
     return NOT_ALL_TAKEN if lines.refused else TAKEN
 
 
@@ -182,6 +183,12 @@ def _report(file: Path, lines: CameraLines, changes: Changes | None, *, dry_run:
     )
     if changes is not None:
         typer.echo(_told(changes) + (" (a dry run: nothing was changed)" if dry_run else ""))
+
+
+def _why_kept(lines: CameraLines) -> str:
+    if not lines.lines:
+        return "the file names no camera, and --replace does not empty the register"
+    return "a line that was not taken may be a camera that is to stay"
 
 
 def _told(changes: Changes) -> str:

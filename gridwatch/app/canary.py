@@ -20,6 +20,7 @@ from events.operations_reading import OperationsReader
 from events.queues.port import Mark
 from events.reading import AlertReader
 from events.troubles import Trouble, TroubleKind, own_trouble
+from gridwatch.app.cameras import CANARY_ID
 from gridwatch.app.canary_process import Burns
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import Clock
@@ -29,7 +30,7 @@ from gridwatch.core.zone import Kind, Zone
 
 log = structlog.get_logger()
 
-CAMERA_ID: Final = "gridwatch-canary"
+CAMERA_ID: Final = CANARY_ID
 RUN_MODE: Final = "exercise"
 _ROWS: Final = 20  # of one exercise: it opens, is updated and ends
 

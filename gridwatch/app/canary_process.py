@@ -73,7 +73,10 @@ class CanaryProcess:
             return True
         log.warning("test_camera_ended", code=self._process.returncode, restarting=True)
         self._let_go(self._process)
-        self._process = self._spawn(tells=False)
+        try:
+            self._process = self._spawn(tells=False)
+        except OSError as error:  # no memory, no process left: the next call tries again
+            log.error("test_camera_not_started", problem=error.strerror or type(error).__name__)
         return False
 
     def burn(self, for_s: float) -> bool:

@@ -18,6 +18,7 @@ from ingest.ring import Ring
 log = structlog.get_logger()
 
 MOST_WAITING = 1_000
+MOST_AT_ONCE = 50  # the ticker that cuts them also says that the process lives
 
 RingFor = Callable[[float, float, float], Ring]
 """Returns the memory that shows an incident: given the clip's beginning, the opening and the clip's end, monotonic seconds."""
@@ -63,7 +64,7 @@ class ClipCutter:
     def step(self, now_mono_s: float) -> int:
         """Cut what is due; return how many."""
         with self._lock:
-            due = [cut for cut in self._waiting if now_mono_s >= cut.to_mono_s]
+            due = [cut for cut in self._waiting if now_mono_s >= cut.to_mono_s][:MOST_AT_ONCE]
         for cut in due:
             with self._lock:  # one by one: where this cut ends in an error, the others still wait
                 self._waiting.remove(cut)

@@ -43,6 +43,7 @@ HEADINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "run_mode": ("运行模式",),
 }
 COLUMNS: Final = tuple(HEADINGS)
+NO_CRS: Final = "no crs (坐标系): WGS84 is taken"
 _MEANT: Final = {heading: column for column, others in HEADINGS.items() for heading in (column, *others)}
 _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "place": {preset.chinese: place for place, preset in PRESETS.items()}
@@ -92,10 +93,11 @@ class CsvLine:
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """What a file holds: its lines, and the headings that mean nothing here."""
+    """What a file holds: its lines, the headings that mean nothing here, and the columns that its other headings mean."""
 
     lines: Sequence[CsvLine]
     unread: Sequence[str]
+    columns: frozenset[str]
 
 
 def read_csv(file: Path) -> CsvFile:
@@ -116,7 +118,9 @@ def read_csv(file: Path) -> CsvFile:
     except csv.Error as error:
         raise InputError(f"is no CSV: {error}", file=file, line=rows.line_num) from error
     unread = [cell.strip() for cell, column in zip(headings, columns, strict=True) if column is None]
-    return CsvFile(lines, [cell for cell in unread if cell])
+    return CsvFile(
+        lines, [cell for cell in unread if cell], frozenset(column for column in columns if column)
+    )
 
 
 def write_csv(documents: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
@@ -204,7 +208,7 @@ def _document(cells: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     if "lon" in location or "lat" in location:
         document["location"] = location
         if "crs" not in location:
-            notes.append("no crs (坐标系): WGS84 is taken")
+            notes.append(NO_CRS)
     return document
 
 

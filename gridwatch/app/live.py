@@ -222,6 +222,7 @@ class Shard:
         self._line.forget(camera_id)
         self.service.forget(camera_id)
         self._sights.lost(camera_id, GONE)
+        self.recorder.submit(lambda: self._book.let_go(tuple(one.claims)))
 
     def deliver(self, one: Watched, packet: Packet) -> None:
         """Have a packet decoded, in place of an older one of its camera that still waits."""
@@ -239,6 +240,7 @@ class Shard:
                     self._decode_one(decoder, one, packet)
             except Exception:  # one camera's trouble must not end a shared thread
                 self.counts.damaged += 1
+                one.pipeline.intake.damaged("a picture could not be taken")
                 log.exception("decode_failed", camera_id=camera_id)
             finally:
                 self.to_decode.done(camera_id)
@@ -300,10 +302,11 @@ class Shard:
 
         def record() -> None:
             alert = self._book.record(finding, frame, persons)
+            if self.find(finding.camera_id) is not one:  # gone while this waited: nobody sees it any more
+                self._book.let_go((finding.finding_id,))
+                self._book.camera_lost(finding.camera_id, GONE)
             if alert is None:
                 return
-            if self.find(finding.camera_id) is not one:  # gone while this waited: nobody sees it any more
-                self._book.camera_lost(finding.camera_id, GONE)
             log.info("incident", **_told(alert))
             if finding.stage is Stage.OPENED and alert.clip.state == "pending":
                 one.hold_evidence(finding.at_mono_s + self._spec.post_roll_s + WITHIN_S)
@@ -360,7 +363,8 @@ class Shard:
         stuck_s = max(self.to_decode.longest_in_work_s(), self.service.longest_in_work_s())
         lost_s = self.service.device.lost_for_s()
         visits = self._turns is not None and self._turns.stuck
-        if stuck_s < STUCK_S and lost_s < LOST_S and not visits:
+        ended = self._started and not all(thread.is_alive() for thread in self._threads)
+        if stuck_s < STUCK_S and lost_s < LOST_S and not (visits or ended or self.recorder.ended):
             self._beat()
         else:
             log.error(
@@ -368,6 +372,7 @@ class Shard:
                 stuck_s=round(stuck_s),
                 device_lost_s=round(lost_s),
                 visits_stuck=visits,
+                threads_ended=ended or self.recorder.ended,
             )
 
 

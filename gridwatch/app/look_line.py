@@ -37,7 +37,7 @@ class LookLine:
         self._submit = submit
         self._bursts: dict[str, _Burst] = {}
         self._live: dict[str, Look] = {}  # the newest look that came meanwhile
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # who submits may say at once that nothing comes of it
         self.dropped = 0
 
     def put(self, looks: Sequence[Look]) -> None:
@@ -53,7 +53,7 @@ class LookLine:
             if len(looks) > 1:
                 self._bursts[camera_id] = _Burst(looks[0], deque(looks[1:MOST]))
                 self.dropped += max(0, len(looks) - MOST)
-        self._submit(looks[0])
+            self._submit(looks[0])  # under the lock: what goes later must not come first
 
     def answered(self, look: Look) -> None:
         """Say that a look was answered: the next one of its burst may go. Others, asked before it, change nothing."""
@@ -67,8 +67,8 @@ class LookLine:
                 del self._bursts[camera_id]  # what goes now is the last: a newer one may replace it
             else:
                 burst.asked = following
-        if following is not None:
-            self._submit(following)
+            if following is not None:
+                self._submit(following)
 
     def forget(self, camera_id: str) -> None:
         """Drop what waits of a camera."""

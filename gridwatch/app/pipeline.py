@@ -9,7 +9,7 @@ on media time, which drops nothing. Only this module sees ingest, models, detect
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from detectors.judge import Judge
 from events.alerts import Alert
@@ -71,7 +71,8 @@ class CameraPipeline:
 
     def judge(self, look: Look, answer: Detections | Unknown) -> list[Finding]:
         """Return what the detectors claim after this look."""
-        findings = self.judging.update(look, answer)
+        run_mode = self.camera.run_mode or ""  # of this moment: findings may wait for a store that is away
+        findings = [replace(said, run_mode=run_mode) for said in self.judging.update(look, answer)]
         self.intake.follow(self.judging.wants_follow)
         return findings
 

@@ -41,6 +41,11 @@ class Recorder:
         """Return how many recordings are not done yet."""
         return self._jobs.unfinished_tasks
 
+    @property
+    def ended(self) -> bool:
+        """Whether its thread is gone though nobody stopped it."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set()
+
     def start(self) -> None:
         """Begin to record."""
         self._thread.start()

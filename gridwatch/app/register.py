@@ -129,18 +129,29 @@ def sentence_of(error: ValidationError) -> str:
 
 
 def _camera(version: CameraVersion) -> tuple[Camera, str]:
-    """Return the camera, and what is wrong with it; then it is off, and nothing connects to it."""
+    """Return the camera, and what is wrong with it; then it is off, and nothing connects to it.
+
+    With one that is not to be watched nothing is wrong: what it lacks is missed when it is switched on.
+    """
+    camera, problem = _made(version)
+    said = version.document.get("watch")
+    if problem and said in (Watch.OFF, Watch.MAINTENANCE):
+        return replace(camera, watch=Watch(said)), ""
+    return camera, problem
+
+
+def _made(version: CameraVersion) -> tuple[Camera, str]:
     fields, problem = fields_of(version.document)
     if fields is None:
         return _nameplate(version), problem
     unset = unset_variables(fields)
-    if unset:
-        camera = camera_of(fields, unset=_STANDS_FOR_UNSET)
-        return replace(camera, watch=Watch.OFF), f"environment variable {unset[0][1]} is not set"
     try:
-        return camera_of(fields), ""
+        camera = camera_of(fields, unset=_STANDS_FOR_UNSET if unset else None)
     except ValueError as error:
         return _nameplate(version), str(error)
+    if unset and camera.watch is Watch.ON:
+        return replace(camera, watch=Watch.OFF), f"environment variable {unset[0][1]} is not set"
+    return camera, ""
 
 
 def _nameplate(version: CameraVersion) -> Camera:

@@ -44,6 +44,7 @@ class Finding:
         began_at: when the detector believes it began, UTC.
         confidence: 0 to 1, or None where there is no such number (a count).
         facts: what a person can check: count, dwell_s, looks_in_favour, looks_taken, … (units in the names).
+        run_mode: the camera's own when it saw this, "" where it has none; None: whoever records asks what it is now.
     """
 
     finding_id: str
@@ -59,3 +60,4 @@ class Finding:
     confidence: float | None
     boxes: tuple[Box, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    run_mode: str | None = None

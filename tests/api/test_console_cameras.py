@@ -121,8 +121,9 @@ def test_only_troubled_cameras_on_request(world) -> None:
     world.sight.more[HARBOUR] = {"fault": Fault.SWITCHED_OFF}
     snapshot = read(world, only_troubled=True)
     assert [one.status.camera_id for one in snapshot.cameras] == [MARKET] == snapshot.troubled()
-    world.sight.more[HARBOUR] = {"fault": Fault.SET_ASIDE}
-    assert is_troubled(world.sight.statuses()[2])
+    for fault in (Fault.SET_ASIDE, Fault.UNAUTHORIZED):  # off, and nobody switched it off
+        world.sight.more[HARBOUR] = {"fault": fault}
+        assert is_troubled(world.sight.statuses()[2])
 
 
 def test_a_long_list_says_how_many_are_left(world) -> None:

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 
-from gridwatch.app.addresses import address_of, has_secret, with_named_password
+from gridwatch.app.addresses import address_of, address_to_try, has_secret, with_named_password
 from gridwatch.app.cameras import CameraFields, camera_of, unset_variables
 from gridwatch.core.camera import EvidenceFrom, Resolver, Transport, Watch
+from gridwatch.core.errors import InputError
 from gridwatch.core.redact import SecretUrl
 
 
@@ -37,6 +38,13 @@ def test_a_camera_with_everything_is_read_whole(monkeypatch):
     assert (camera.patrols, camera.watch, camera.run_mode) == (True, Watch.MAINTENANCE, "exercise")
     assert camera.reached_through == "nvr-3"
     assert "s3cret" not in repr(camera) + repr(said)
+
+
+@pytest.mark.parametrize("recorder", ["nvr\x003", "nvr\n3", " nvr"])
+def test_a_recorders_name_is_printable(recorder):
+    """It is a place of operations alerts, and a word of every list."""
+    with pytest.raises(ValidationError, match="must be printable"):
+        fields(recorder=recorder)
 
 
 def test_a_document_is_what_was_said_and_nothing_else(monkeypatch):
@@ -68,12 +76,25 @@ def test_off_is_a_word_though_yaml_makes_it_a_truth_value(word, watch):
         ("rtsp://admin:S3cret@192.0.2.1/1", "a password stands in it"),
         ("rtsp://admin:pre${X}@192.0.2.1/1", "a password stands in it"),
         ("rtsp://192.0.2.1/1?user=a&password=S3cret", "a password stands in it"),
+        (
+            "rtsp://192.0.2.1/user=admin_password=S3cret_channel=1_stream=0.sdp?real_stream",
+            "a password stands",
+        ),
+        ("rtsp://192.0.2.1/user=admin&psw=S3cret&channel=1", "a password stands"),
+        ("rtsp://192.0.2.1/1?psw=S3cret", "a password stands"),
+        ("rtsp://admin:12/S3cret@192.0.2.1/1", "a password stands"),
+        ("rtsp://admin:12#S3cret@192.0.2.1/1", "a password stands"),
+        ("rtsp://admin:12?S3cret@192.0.2.1/1", "a password stands"),
         ({"http": "https://vms.example/play?token=S3cret"}, "a password stands in it"),
         ({"http": "https://a:S3cret@vms.example/"}, "a password stands in it"),
         ({"http": "rtsp://192.0.2.1/1"}, "must begin with http://"),
         ({"http": "http://h/", "command": ["x"]}, "http or command, one of them"),
         ({}, "http or command, one of them"),
         ({"command": []}, "command: "),
+        ({"command": ["play", "--password=S3cret"]}, "a password stands in the command"),
+        ({"command": ["play", "API_TOKEN=S3cret"]}, "a password stands in the command"),
+        ({"command": ["play", "rtsp://admin:S3cret@192.0.2.1/1"]}, "a password stands in the command"),
+        ({"command": ["play", "--at=http://h/play?key=1&pwd=S3cret"]}, "a password stands in the command"),
         ({"htp": "S3cret"}, "htp: "),
         (17, "must be a URL"),
         ("rtsp://admin：S3cret@192.0.2.1/1", "no usable URL"),
@@ -96,11 +117,51 @@ def test_an_address_that_cannot_be_taken_is_told_without_what_it_says(url, probl
         "rtsp://${U}:${P}@192.0.2.1/1",
         "rtsp://192.0.2.1/1?token=${T}&channel=1",
         "rtsp://192.0.2.1/keyframes?key=1",
+        "rtsp://192.0.2.1/user=${U}_password=${P}_channel=1_stream=0.sdp?real_stream",
+        "rtsp://${U}:${P}@192.0.2.1/user=${U}&password=${P}&channel=1",
+        "rtsp://192.0.2.1/passage/1?stream=0",
     ],
 )
 def test_a_url_whose_secrets_are_named_holds_none(url):
     """A user's name, a path and a number are no secrets."""
     assert not has_secret(url)
+
+
+def test_a_password_that_would_end_the_host_is_not_tried():
+    """Its beginning would be asked for as a port, and shown as one; the sentence says how to write it."""
+    with pytest.raises(InputError, match="%2F") as caught:
+        address_to_try("rtsp://admin:12/S3cret@192.0.2.1/1")
+    assert "S3cret" not in str(caught.value)
+    assert address_to_try("rtsp://admin:12%2F34@192.0.2.1/1").host == "192.0.2.1"
+
+
+@pytest.mark.parametrize("password", ["S3cret", "x&S3cret", "x'S3cret", "S3cret/x"])
+@pytest.mark.parametrize("path", ["/user=admin_password=${P}_channel=1_stream=0.sdp", "/${P}/ch1", "?a=${P}"])
+def test_the_value_of_a_password_behind_the_host_is_not_shown(monkeypatch, password, path):
+    """It reaches the camera, and no log, whichever characters it has and whatever stands before it."""
+    monkeypatch.setenv("P", password)
+    address = address_of("rtsp://192.0.2.1" + path)
+    assert path.replace("${P}", password) in address.reveal()
+    assert "S3cret" not in f"{address} {address!r} {address.without_credentials()}"
+    assert str(address).startswith("rtsp://192.0.2.1")
+
+
+def test_a_host_may_be_a_variable_too(monkeypatch):
+    """Also one of IPv6, which no URL could be without its value."""
+    monkeypatch.setenv("IP6", "2001:db8::7")
+    assert address_of(fields(url="rtsp://[${IP6}]:554/1").url).host == "[2001:db8::7]:554"
+
+
+def test_a_program_that_finds_its_secret_by_itself_is_a_resolver():
+    """A channel, a file's name and a user are no secrets."""
+    command = [
+        "/opt/play",
+        "--channel=7",
+        "--password-file=/run/secrets/vms",
+        "--token_env=T",
+        "http://admin@h/",
+    ]
+    assert fields(url={"command": command}).document()["url"] == {"command": command}
 
 
 def test_a_variable_that_is_not_set_is_named_with_its_field(monkeypatch):

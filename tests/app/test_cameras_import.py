@@ -196,6 +196,69 @@ def test_replacing_removes_what_is_not_in_the_file_unless_a_line_of_it_was_not_t
     assert list(documents(run)) == ["51011704001320000001"]
 
 
+KNOWN = """
+cameras:
+  - id: a
+    name: 旧
+    url: rtsp://h/1
+    sub_url: rtsp://h/2
+    place: market
+    watch: maintenance
+    run_mode: exercise
+    evidence: main-always
+    transport: udp
+    patrols: true
+    recorder: nvr-1
+    location: {lon: 103.0, lat: 30.0, crs: GCJ02, accuracy_m: 5.0}
+    zones: [{id: z, kinds: [fire], polygon: [[0, 0], [1, 0], [1, 1]]}]
+"""
+
+
+def test_what_a_csv_has_no_column_for_stays_as_it_was(written, run):
+    """A list of names does not switch cameras on again, nor wipe drawn zones."""
+    run("import", written(KNOWN, "known.yaml"))
+    before = documents(run)["a"]
+    told = run("import", written("编码,名称,地址\na,新,rtsp://h/9\nb,,rtsp://h/3\n"))
+    assert "1 new, 1 changed, 0 unchanged" in told.stdout
+    assert documents(run)["a"] == before | {"name": "新", "url": "rtsp://h/9"}
+    again = run("import", written("编码,场所,地址,经度,纬度\na,市场,rtsp://h/9,103,30\n"))
+    assert "0 new, 0 changed, 1 unchanged" in again.stdout
+    assert "no crs" not in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("id,url,kinds\na,rtsp://h/1,smoke\n", {"zones"}),
+        ("id,url,place\na,rtsp://h/1,road\n", {"zones"}),
+        ("id,url,watch,sub_url,lon,lat\na,rtsp://h/1,,,,\n", {"watch", "sub_url", "location"}),
+    ],
+)
+def test_what_a_csv_has_a_column_for_is_as_the_csv_says(written, run, text, gone):
+    """An empty cell is a word as well: the default. Zones were drawn for what was looked for there, and for that place."""
+    run("import", written(KNOWN, "known.yaml"))
+    before = documents(run)["a"]
+    assert "0 new, 1 changed, 0 unchanged" in run("import", written(text)).stdout
+    assert before.keys() - documents(run)["a"].keys() == gone
+
+
+def test_a_line_that_does_not_go_with_the_register_is_not_taken(written, run):
+    """The sentence says that it is the two together."""
+    run("import", written("id,url,place,crowd_limit\na,rtsp://h/1,market,30\n"))
+    told = run("import", written("id,url,place\na,rtsp://h/1,forest_edge\n"))
+    assert told.exit_code == 1
+    assert "not taken: with what the register has beside it: crowd_limit: crowds are not" in told.stdout
+
+
+@pytest.mark.parametrize(("text", "name"), [(HEAD, "empty.csv"), ("cameras: []\n", "empty.yaml")])
+def test_a_file_without_a_camera_replaces_nothing(written, run, text, name):
+    """An export that went wrong is an empty file; nobody wants to lose every camera to it."""
+    run("import", written(HEAD + GOOD))
+    told = run("import", written(text, name), "--replace").stdout
+    assert "nothing was removed: the file names no camera" in told
+    assert list(documents(run)) == ["51011704001320000001"]
+
+
 def test_yaml_is_taken_camera_by_camera_with_the_line_of_each(written, run):
     """A mistake in one does not keep the others out; zones and resolvers come through an export and back."""
     text = """

@@ -64,6 +64,19 @@ def test_one_camera_without_its_password_is_off_and_the_others_are_watched(regis
     assert (gate.name, gate.url.host, gate.watch, yard.watch) == ("东门", "192.0.2.1", Watch.OFF, Watch.ON)
 
 
+@pytest.mark.parametrize("watch", ["off", "maintenance"])
+def test_nothing_is_wrong_with_a_camera_that_is_not_to_be_watched(registry, monkeypatch, watch):
+    """What it lacks is missed when somebody switches it on; until then it is as its document says."""
+    monkeypatch.delenv("GATE_PW", raising=False)
+    monkeypatch.setenv("GATE_PORT", "x")
+    put(registry, GATE | {"watch": watch}, {"id": "pole", "url": "rtsp://h:${GATE_PORT}/1", "watch": watch})
+    found = read_registry(registry)
+    assert [camera.watch for camera in found.cameras] == [Watch(watch)] * 2
+    assert not found.unusable
+    put(registry, GATE | {"place": "school_gate"})  # nothing is enabled there
+    assert not read_registry(registry).unusable
+
+
 def test_a_bad_change_keeps_the_last_good_camera(registry, monkeypatch):
     """A document that cannot be used leaves what was read before in its place, and is named."""
     monkeypatch.setenv("GATE_PW", "x")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import pytest
+import structlog.testing
 
 from gridwatch.app.canary_process import CanaryProcess
 from gridwatch.simulator.canary import CanaryScene, burns_asked, lines_of
@@ -86,6 +87,26 @@ def reachable(url, within_s):
         except (av.FFmpegError, OSError):
             time.sleep(0.2)
     return False
+
+
+def test_a_process_that_cannot_be_started_again_is_told_and_tried_again(process, monkeypatch):
+    """A machine without a free process or memory goes on watching; whoever asks learns that it does not run."""
+    url = process.start()
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
+        patch.setattr(subprocess, "Popen", refused)
+        assert not process.keep()
+        assert not process.burn(1.0)
+        assert not process.keep()
+    assert [entry["event"] for entry in logs].count("test_camera_not_started") == 2
+    assert not process.keep()
+    assert process.keep()
+    assert url.host
+
+
+def refused(*_arguments, **_options):
+    raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
 def test_the_test_camera_ends_with_whoever_started_it():

@@ -195,7 +195,8 @@ def test_a_claim_whose_picture_fails_is_recorded_without_one(shard):
     records = []
     shard.recorder.submit = lambda record, **_: records.append(record)
     shard._book.record = lambda *recorded: records.append(recorded)
-    finding = SimpleNamespace(stage=Stage.OPENED, camera_id="a")
+    shard._book.let_go = shard._book.camera_lost = lambda *_: None
+    finding = SimpleNamespace(stage=Stage.OPENED, camera_id="a", finding_id="f")
     shard._submit(Pipeline(), finding, SimpleNamespace(camera_id="a"), Detections.none())
     records[0]()
     assert records[1] == (finding, None, ())

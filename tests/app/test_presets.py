@@ -25,6 +25,11 @@ def flaws(**said):
     ]
 
 
+def test_the_test_cameras_id_is_its_own():
+    """Two cameras of one id would be one to everybody who counts them."""
+    assert flaws(id="gridwatch-canary") == ["is the test camera's own: give this one another id"]
+
+
 @pytest.mark.parametrize("place", get_args(Place))
 def test_every_place_presets_zones_over_the_whole_picture(place):
     """A zone a limit; every crowd zone says its safety reason; each kind of the preset is looked for once."""

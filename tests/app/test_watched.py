@@ -142,7 +142,7 @@ def test_it_knows_its_own_looks(wired, street):
     [
         (Watch.OFF, {}, SightState.OFF, Fault.SWITCHED_OFF),
         (Watch.MAINTENANCE, {}, SightState.MAINTENANCE, Fault.SWITCHED_OFF),
-        (Watch.OFF, {"unusable": lambda: {"gate": "no such variable"}}, SightState.OFF, Fault.SWITCHED_OFF),
+        (Watch.OFF, {"unusable": lambda: {"gate": "no such variable"}}, SightState.OFF, Fault.UNAUTHORIZED),
         (Watch.ON, {"set_aside": lambda: {"gate": SetAside("", "it crashed", 2)}}, SightState.OFF, Fault.SET_ASIDE),
     ],
 )  # fmt: skip

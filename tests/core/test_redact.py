@@ -16,6 +16,10 @@ from gridwatch.core.redact import SecretUrl, redact
         "rtsp://admin:S3cret@word@10.0.0.5/x",
         "rtsp://admin:S3cret/and#more?@10.0.0.5/x",
         "http://h/play?user=admin&password=S3cret&x=1",
+        "http://h/play?psw=S3cret&x=1 and http://h/play?sign=S3cret",
+        "rtsp://10.0.0.5/user=admin_password=S3cret_channel=1_stream=0.sdp?real_stream",
+        "rtsp://10.0.0.5/user=admin&password=S3cret&channel=1",
+        "rtsp://10.0.0.5/live/ch1_psw=S3cret/0",
         "two rtsp://a:S3cret@h/1 and redis://:S3cret@h/0",
     ],
 )

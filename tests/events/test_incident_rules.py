@@ -286,3 +286,20 @@ def test_boxes_stay_those_of_the_picture(room):
     )
     assert room.book.record(moved, None).revision == 2
     assert room.reader.get(opened.id).boxes == opened.boxes
+
+
+def test_a_finding_whose_detector_is_gone_holds_nothing(room, kit):
+    """A camera that was changed has a new detector: what the old one left open ends like all that nobody claims."""
+    alert = room.opened("f1")
+    room.book.camera_lost(kit.BRIDGE, "changed")
+    room.book.let_go(["f1", "unknown"])
+    assert room.book.settle(kit.BRIDGE, Kind.FIRE) == 1
+    assert room.reader.get(alert.id).activity == "ended"
+
+
+def test_a_finding_is_of_the_run_mode_in_which_it_was_seen(room, kit):
+    """It may wait for a store that is away while its camera becomes, or ceases to be, one for exercises."""
+    room.book.record(replace(room.finding(Stage.OPENED, "drill"), run_mode="exercise"), None)
+    real = replace(room.finding(Stage.OPENED, "real"), run_mode="")
+    assert room.book.record(real, None).run_mode == "actual"
+    assert count(room) == 2

@@ -237,6 +237,18 @@ def test_a_short_recovery_does_not_end_an_alert(city):
     assert len(city.alerts()) == 1
 
 
+def test_a_place_of_any_length_is_written(room):
+    """A host may be longer than the column, or hold what a database refuses: one camera does not keep every alert out."""
+    city = City(room, {"c1": "nvr\x00-" + "x" * 300, "c2": "10.1.2.3:554"})
+    city.break_down("c1", "c2")
+    city.run(90)
+    assert {one.place for one in city.alerts()} == {"nvr-" + "x" * 251, "10.1.2.0/24"}
+    city.restart()
+    city.mend("c1", "c2")
+    city.run(90)
+    assert city.told() == []
+
+
 def test_a_camera_that_was_removed_is_no_trouble_any_more(city):
     """Who takes a camera out of the register ends its part in an alert."""
     city.break_down("c1")

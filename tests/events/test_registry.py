@@ -98,6 +98,16 @@ def test_what_a_person_changed_outlives_the_next_start(registry):
     assert known(registry)["gate"]["place"] == "road"
 
 
+def test_a_file_that_says_what_a_command_said_is_followed_from_there_on(registry):
+    """What it said last is what it says now, so that its next change is one, also back to what it said before."""
+    follow(registry, GATE)
+    put(registry, GATE | {"place": "market"})
+    follow(registry, GATE | {"place": "market"})
+    assert follow(registry, GATE | {"place": "market"}).unchanged == ["gate"]
+    assert follow(registry, GATE).changed == ["gate"]
+    assert known(registry)["gate"] == GATE
+
+
 def test_a_camera_that_a_command_took_in_does_not_leave_with_the_file(registry):
     """What the file never named, or a command changed since, is not the file's to remove."""
     follow(registry, GATE, YARD)

@@ -5,14 +5,16 @@ import sqlite3
 import threading
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from events.alerts import AlertFilter, Decision
 from events.errors import StoreError
 from events.journal import GENESIS, Row, chain_hash, digest
 from events.reading import AlertReader
 from events.stores.sql import Store
 from events.stores.writing import Entry
 from gridwatch.core.errors import InputError
+from gridwatch.core.zone import Kind
 
 ON_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 
@@ -220,3 +222,27 @@ def test_a_rows_hash_is_the_same_for_ever(clock):
     )
     assert row.payload_hash == "e51ab99b348405bf6963957bb2415e6a95b0ebd316c6f01b72db834600cdf711"
     assert chain_hash(row) == "bd6e7a86395549cd7208059cef043d19ed12d4e55c14a61923f3ff048dfdb68c"
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({"run_modes": ("actual",)}, "incidents_mode"),
+        ({"run_modes": ("actual",), "decision": Decision.PENDING}, "incidents_mode_decision"),
+        ({"run_modes": ("actual",), "camera_id": "c"}, "incidents_camera"),
+        ({"run_modes": ("actual",), "kind": Kind.FIRE}, "incidents_kind"),
+        ({"run_modes": ("actual", "exercise")}, "incidents_newest"),
+        ({"run_modes": ("exercise",), "open_only": True}, "incidents_open"),
+    ],
+)
+def test_a_list_is_read_along_one_index_in_its_own_order(store, wanted, index):
+    """Nothing is sorted, and the column that tells most leads: a year of exercises, or of incidents, is not walked."""
+    asked = []
+    event.listen(store._engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    AlertReader(store).list(AlertFilter(**wanted), None, 50)
+    statement, values = next(one for one in asked if "FROM incidents" in one[0])
+    with store.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    (step,) = [row[3] for row in plan]
+    assert f"USING INDEX {index} " in f"{step} "

@@ -6,8 +6,18 @@ from datetime import UTC, datetime
 import pytest
 
 from events.troubles import _OF_FAULT as KINDS
-from events.troubles import EVERYWHERE, Group, Onset, Trouble, TroubleKind, TroubleRules, grouped, network_of
-from gridwatch.core.camera import Fault
+from events.troubles import (
+    EVERYWHERE,
+    Group,
+    Onset,
+    Trouble,
+    TroubleKind,
+    TroubleRules,
+    grouped,
+    network_of,
+    troubles_of,
+)
+from gridwatch.core.camera import CameraStatus, Fault, SightState
 
 AT = datetime(2026, 11, 26, tzinfo=UTC)
 RULES = TroubleRules()
@@ -35,6 +45,22 @@ def test_neighbours_share_a_network(host, network):
 def test_every_fault_is_somebodys_trouble_or_wanted():
     """A fault that is added must be given to somebody; only patrols and the switch are nobody's."""
     assert set(Fault) - set(KINDS) == {Fault.ELSEWHERE, Fault.SWITCHED_OFF}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kinds"),
+    [
+        (Fault.UNAUTHORIZED, [TroubleKind.ACCESS]),
+        (Fault.SWITCHED_OFF, []),
+        (Fault.SET_ASIDE, [TroubleKind.SET_ASIDE]),
+    ],
+)
+def test_a_camera_that_is_off_is_a_trouble_where_nobody_switched_it_off(fault, kinds):
+    """One without its password is blind until somebody sets it; a machine must not be silent about that."""
+    status = CameraStatus("c", "c", SightState.OFF, "why", AT, None, None, fault)
+    found = troubles_of([status], {"c": "10.1.2.3:554"}, AT)
+    assert [one.kind for one in found] == kinds
+    assert all(one.reason == "why" for one in found)
 
 
 def onset(subject, at_s, kind=TroubleKind.CONNECTION, place="10.1.2.0/24"):

@@ -139,3 +139,15 @@ def test_the_way_to_a_camera_names_host_and_recorder():
     assert Way.to(Camera("a", "", url)) == Way("10.0.0.7:554", "10.0.0.7:554")
     assert Way.to(Camera("a", "", url, recorder="nvr-1")) == Way("10.0.0.7:554", "nvr-1")
     assert Way.to(Camera("a", "", Resolver(command=("find-stream", "a")))).host == "find-stream"
+
+
+def test_whoever_waits_is_asked_for_even_where_a_holder_left_by_itself(stop):
+    """A session that came free by itself is held by one who was not asked; the next in line must not wait for ever."""
+    admission = admission_of(sessions={"nvr-1": 1})
+    with ExitStack() as first, ExitStack() as second, ExitStack() as third:
+        first.enter_context(admission.session(HERE))
+        held = second.enter_context(admission.session(HERE))
+        third.enter_context(admission.session(HERE))
+        first.close()
+        assert held.granted
+        assert held.asked_back

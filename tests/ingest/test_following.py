@@ -217,3 +217,15 @@ def test_a_decoder_that_lost_its_way_waits_for_a_key_frame(clock, make_packet):
     _, chain = following.take(0)
     following.lost(chain)
     assert following.take(9)[0] == [key]
+
+
+def test_following_that_brings_no_picture_ends(following, clock, make_packet):
+    """A stream that only key frames can be decoded of must not stay in the hands of a decoder that gets nothing from it."""
+    send(following, make_packet, 0, 1)
+    following.wish(FORMING)
+    clock.advance(29)
+    following.renew()
+    assert following.followed
+    clock.advance(2)
+    following.renew()
+    assert not following.followed

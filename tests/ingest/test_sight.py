@@ -342,6 +342,19 @@ def test_a_visit_that_brought_nothing_does_not_lengthen_the_last_one(sight, cloc
     assert (sight.status().state, sight.status().fault) == (BLIND, Fault.UNREACHABLE)
 
 
+def test_a_visit_counts_once_its_picture_was_decoded(sight, clock):
+    """Packets alone show nothing: until a picture comes of them the last promise stands, from then on the new one."""
+    visit(sight, clock)
+    clock.advance(299)
+    sight.connecting()
+    sight.between_visits(clock.mono_s() + 300)
+    clock.advance(2)
+    assert sight.status().state is BLIND
+    see(sight, clock, 4)
+    clock.advance(290)
+    assert sight.status().state is SEEING
+
+
 def test_a_promoted_camera_is_judged_as_one_that_is_always_connected(sight, clock):
     """No longer visited: silence makes it blind within the usual bound."""
     visit(sight, clock)

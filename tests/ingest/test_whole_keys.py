@@ -73,3 +73,11 @@ def test_a_joined_picture_has_a_time_if_a_piece_has_one(unit):
 def test_the_first_bit_of_a_slice_says_whether_it_begins_a_picture(codec, stream, begins):
     """In both codecs; without a slice nothing is known against it."""
     assert annexb.begins_picture(stream, codec) is begins
+
+
+def test_pieces_without_end_are_not_joined_for_ever(unit):
+    """A damaged stream that has lost its first slices: nothing is held that is larger than any picture."""
+    keys, piece = WholeKeys(), SETS + NEXT + bytes(3 << 20)
+    sizes = [ready.size for at_s in range(12) for ready in keys.take(unit(float(at_s), piece, key=True))]
+    assert len(sizes) > 2
+    assert keys.held is None or keys.held.size <= 8 << 20

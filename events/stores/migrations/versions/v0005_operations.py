@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Operations alerts, and how long each camera saw on each day."""
+"""Operations alerts, how long each camera saw on each day, and indexes for lists without exercises."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,3 +40,7 @@ def upgrade() -> None:
         sa.Column("looked_at_s", sa.Double, nullable=False),
     )
     op.create_index("camera_days_day", "camera_days", ["day"])
+    op.create_index("incidents_mode", "incidents", ["run_mode", "opened_at", "incident_id"])
+    op.create_index(
+        "incidents_mode_decision", "incidents", ["run_mode", "decision", "opened_at", "incident_id"]
+    )
