@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -36,6 +36,11 @@ class Shape(BaseModel):
     """A body. Unknown fields in a request are refused, so that a misspelt one is not silently lost."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def like(cls, source: object) -> Self:
+        """Build it from the attributes of the same names."""
+        return cls(**{name: getattr(source, name) for name in cls.model_fields})
 
 
 class CoverageShape(Shape):
@@ -137,7 +142,7 @@ class CaseUnitShape(Shape):
     @classmethod
     def of(cls, unit: CaseUnit) -> "CaseUnitShape":
         """Build it."""
-        return cls(**{name: getattr(unit, name) for name in cls.model_fields})
+        return cls.like(unit)
 
 
 class HandlingShape(Shape):
@@ -242,7 +247,7 @@ class RowShape(Shape):
     @classmethod
     def of(cls, row: Row) -> "RowShape":
         """Build it."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+        return cls.like(row)
 
 
 class GridShape(Shape):
@@ -258,7 +263,7 @@ class GridShape(Shape):
     @classmethod
     def of(cls, grid: Grid) -> "GridShape":
         """Build it."""
-        return cls(**{name: getattr(grid, name) for name in cls.model_fields})
+        return cls.like(grid)
 
 
 class AlertsShape(Shape):

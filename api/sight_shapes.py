@@ -116,7 +116,7 @@ class MemberShape(Shape):
     @classmethod
     def of(cls, member: Member) -> "MemberShape":
         """Build it."""
-        return cls(**{name: getattr(member, name) for name in cls.model_fields})
+        return cls.like(member)
 
 
 class OperationsAlertShape(Shape):

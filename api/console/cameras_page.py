@@ -2,7 +2,6 @@
 """The cameras' page: what fails, which cameras see, and one of them. Decides nothing; blocking work goes to a thread."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Final, Literal
@@ -16,7 +15,7 @@ from api.console import cameras_view, overview
 from api.console.cameras_snapshot import CamerasSnapshot, CamerasSnapshotReader
 from api.console.cameras_view import Accepting
 from api.console.login import who_html
-from api.console.parts import ALERTS_PAGE, CAMERAS_PAGE, keys_html, set_html
+from api.console.parts import ALERTS_PAGE, CAMERAS_PAGE, keys_html, page_frame, set_html
 from api.console.texts import Words
 from api.errors import Forbidden, NotAdmitted, UnknownCamera
 from api.guard import LOGIN
@@ -75,11 +74,7 @@ class CamerasPage:
 
     async def build(self) -> None:
         """Build the page with what is known now; the browser connects after it."""
-        ui.add_head_html('<link rel="stylesheet" href="/console/assets/console.css">')
-        ui.add_body_html('<script defer src="/console/assets/console.js"></script>')
-        with ui.element("div").classes("gw") as self._root:
-            self._root.props["data-language"] = self._words.language.value
-            self._root.props["data-times"] = json.dumps(self._words.group("time"), ensure_ascii=False)
+        with page_frame(self._words) as self._root:
             with ui.element("header").classes("gw-head"):
                 self._head = ui.html().classes("gw-head-line")
                 caller = self._operations.caller

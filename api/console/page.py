@@ -2,7 +2,6 @@
 """One operator's page: what is shown, the keys, and the decisions. Blocking work always goes to a thread."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from api.console.detail import Asking
 from api.console.login import login_text, who_html
 from api.console.moments import clock_time
 from api.console.overview import Listing, Sight
-from api.console.parts import CAMERAS_PAGE, keys_html, set_html
+from api.console.parts import CAMERAS_PAGE, keys_html, page_frame, set_html
 from api.console.snapshot import Snapshot, SnapshotReader
 from api.console.texts import Language, Words
 from api.errors import Forbidden, ListenerOverflow, NotAdmitted, TooManyListeners
@@ -72,11 +71,7 @@ class ConsolePage:
 
     async def build(self) -> None:
         """Build the page with what is known now; the browser connects after it."""
-        ui.add_head_html('<link rel="stylesheet" href="/console/assets/console.css">')
-        ui.add_body_html('<script defer src="/console/assets/console.js"></script>')
-        with ui.element("div").classes("gw") as self._root:
-            self._root.props["data-language"] = self._words.language.value
-            self._root.props["data-times"] = json.dumps(self._words.group("time"), ensure_ascii=False)
+        with page_frame(self._words) as self._root:
             with ui.element("header").classes("gw-head"):
                 self._head = ui.html().classes("gw-head-line")
                 self._not_live = ui.html().classes("gw-head-line")

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the console's pages have in common: the way between them, the line of keys, and changing what is shown."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import Final, Protocol
+
+from nicegui import ui
+from nicegui.element import Element
 
 from api.console.texts import Words
 
@@ -23,6 +28,17 @@ class Shown(Protocol):
     def set_content(self, content: str) -> object:
         """Show something else."""
         ...
+
+
+@contextmanager
+def page_frame(words: Words) -> Iterator[Element]:
+    """Yield the root of a page of the console, with the console's styles and script, its language and its words for ages."""
+    ui.add_head_html('<link rel="stylesheet" href="/console/assets/console.css">')
+    ui.add_body_html('<script defer src="/console/assets/console.js"></script>')
+    with ui.element("div").classes("gw") as root:
+        root.props["data-language"] = words.language.value
+        root.props["data-times"] = json.dumps(words.group("time"), ensure_ascii=False)
+        yield root
 
 
 def tabs_html(here: str, pending: int, words: Words) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from events.errors import QueueError
+from gridwatch.core.processes import end_process
 
 SERVERS_ON_PATH: Final = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15.0
@@ -86,14 +87,8 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stop a server that was started here; one that was found running goes on."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end_process(process, STOP_TIMEOUT_S)
 
     def _launch(self, folder: Path, path: Path, lock: int) -> None:
         log = folder / "server.log"

@@ -30,7 +30,6 @@ from gridwatch.core.zone import Kind, Zone
 
 log = structlog.get_logger()
 
-CAMERA_ID: Final = CANARY_ID
 RUN_MODE: Final = "exercise"
 _ROWS: Final = 20  # of one exercise: it opens, is updated and ends
 
@@ -118,7 +117,7 @@ class Canary:
         if self._missed is None:
             return []
         reached, at = self._missed
-        return [own_trouble(TroubleKind.CANARY, CAMERA_ID, reached, at)]
+        return [own_trouble(TroubleKind.CANARY, CANARY_ID, reached, at)]
 
     def _recall(self) -> None:
         """Take up what the process before told: until an exercise arrives nothing says that it would."""
@@ -197,11 +196,11 @@ class Canary:
 
     def _last(self) -> Alert | None:
         """Return the test camera's newest incident."""
-        found = self._reader.list(AlertFilter(camera_id=CAMERA_ID), None, 1).items
+        found = self._reader.list(AlertFilter(camera_id=CANARY_ID), None, 1).items
         return found[0] if found else None
 
 
 def canary_camera(url: SecretUrl) -> Camera:
     """Return the test camera as the pipeline watches it: fire in the whole picture, and every incident an exercise."""
     zone = Zone("canary", frozenset({Kind.FIRE}), WHOLE_PICTURE, name="自检 self-test")
-    return Camera(CAMERA_ID, "自检摄像机 test camera", url, zones=(zone,), place="yard", run_mode=RUN_MODE)
+    return Camera(CANARY_ID, "自检摄像机 test camera", url, zones=(zone,), place="yard", run_mode=RUN_MODE)

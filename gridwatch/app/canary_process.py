@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from gridwatch.core.errors import InputError
+from gridwatch.core.processes import end_process
 from gridwatch.core.redact import SecretUrl
 
 log = structlog.get_logger()
@@ -96,12 +97,7 @@ class CanaryProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process, _STOP_S)
         self._let_go(process)
 
     def _spawn(self, *, tells: bool) -> subprocess.Popen[bytes]:

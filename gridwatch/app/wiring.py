@@ -31,7 +31,8 @@ from events.stores.sql import Store
 from events.times import CHINA
 from events.tokens import TokenBook
 from gridwatch.app.camera_wiring import CameraWiring
-from gridwatch.app.canary import CAMERA_ID, Canary, CanaryRules, canary_camera
+from gridwatch.app.cameras import CANARY_ID
+from gridwatch.app.canary import Canary, CanaryRules, canary_camera
 from gridwatch.app.canary_process import CanaryProcess
 from gridwatch.app.engine import check_parts, open_network
 from gridwatch.app.homes import Homes
@@ -289,7 +290,7 @@ def _shard(
     shard = Shard(wiring.wire, service, book, clock, spec)
     if settings.attention.bounded:
         shard.take_turns(
-            TakingTurns(settings.attention, shard.deliver, wiring, CHINA, always=frozenset({CAMERA_ID}))
+            TakingTurns(settings.attention, shard.deliver, wiring, CHINA, always=frozenset({CANARY_ID}))
         )
     return shard
 

@@ -2,6 +2,7 @@
 """A small city for the API: a real store, book and evidence folder; only the cameras' sight is scripted."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
+from playwright.sync_api import Browser, sync_playwright
 from prometheus_client import CollectorRegistry
 
 from api.access import Access, Caller, Right
@@ -38,7 +40,19 @@ from gridwatch.core.clock import ManualClock
 from gridwatch.core.finding import Box, Finding, Stage
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind
+from tests.servers import missing
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 START = datetime(2026, 11, 26, 2, 0, 0, tzinfo=UTC)
 MARKET, BRIDGE, HARBOUR = "34020000001320000001", "34020000001320000002", "34020000001320000003"
 NAMES = {MARKET: "东门市场 1 号", BRIDGE: "环城桥 2 号", HARBOUR: "河港 3 号"}
@@ -294,3 +308,24 @@ def server(app: FastAPI) -> Iterator[ApiServer]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def console(world) -> Iterator[ApiServer]:
+    """The API and the console of the small city, served."""
+    server = ApiServer(create_app(world.services()), "127.0.0.1", 0)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop, beside which no other can run
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, which sends nothing of its own."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        missing(f"no browser found (looked for {', '.join(BROWSERS)})")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=BROWSER_FLAGS)
+        yield running
+        running.close()

@@ -2,16 +2,14 @@
 """The console in a real browser: keys, decisions, live changes, language, and nothing from outside."""
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from api.application import create_app
 from api.console.snapshot import SnapshotReader
 from api.server import ApiServer
 from events.alerts import Decision
@@ -19,41 +17,10 @@ from events.errors import StoreError
 from events.roles import Role
 from gridwatch.core.camera import SightState
 from gridwatch.core.zone import Kind
-from tests.servers import missing
 
 pytestmark = pytest.mark.timeout(180)
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _LONG_MS = 45_000  # a page is loaded anew; the machine may be busy
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        missing(f"no browser found (looked for {', '.join(NAMES)})")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def console(world) -> Iterator[ApiServer]:
-    server = ApiServer(create_app(world.services()), "127.0.0.1", 0)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

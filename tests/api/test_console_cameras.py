@@ -2,7 +2,6 @@
 """The cameras' page: what fails together first, red and green, blind minutes, the last picture, and keys."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -10,10 +9,9 @@ from datetime import date, timedelta
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from prometheus_client import CollectorRegistry
 
-from api.application import create_app
 from api.console.cameras_snapshot import CamerasSnapshotReader, is_troubled
 from api.console.cameras_view import Accepting, chosen_html, list_html
 from api.console.sight_texts import SIGHT_TEXTS
@@ -28,7 +26,6 @@ from events.troubles import TroubleKind
 from gridwatch.core.camera import Fault, Note, SightState
 from gridwatch.core.coverage import CameraDay
 from gridwatch.core.zone import Kind
-from tests.servers import missing
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,7 +33,6 @@ ZH, EN = Words(Language.ZH), Words(Language.EN)
 MARKET, BRIDGE, HARBOUR = "34020000001320000001", "34020000001320000002", "34020000001320000003"
 HOSTS = {MARKET: "10.1.2.1:554", BRIDGE: "10.1.2.2:554", HARBOUR: "10.1.2.3:554"}
 TODAY = date(2026, 11, 26)
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _LONG_MS = 45_000
 
 
@@ -230,27 +226,6 @@ def test_a_view_is_offered_to_be_accepted_only_where_there_is_another_one(world,
 
 
 # in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        missing(f"no browser found (looked for {', '.join(NAMES)})")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=found, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def console(world) -> Iterator[ApiServer]:
-    server = ApiServer(create_app(world.services()), "127.0.0.1", 0)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

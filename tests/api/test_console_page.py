@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from api.application import create_app
 from api.console.page import ConsolePage
 from api.console.texts import Language, Words
 from api.errors import TooManyListeners
@@ -20,14 +19,6 @@ from api.metrics import ApiMetrics
 from api.server import ApiServer
 from events.errors import DecisionConflict, StoreError, UnknownIncident, UnknownRevision
 from gridwatch.core.zone import Kind
-
-
-@pytest.fixture
-def console(world) -> Iterator[ApiServer]:
-    server = ApiServer(create_app(world.services()), "127.0.0.1", 0)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -24,14 +24,6 @@ COOKIE = "gridwatch_session"
 
 
 @pytest.fixture
-def console(world) -> Iterator[ApiServer]:
-    server = ApiServer(create_app(world.services()), "127.0.0.1", 0)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def secret(world) -> str:
     made = world.token(Role.OPERATOR)
     world.clock.advance(1)

@@ -22,7 +22,8 @@ from events.reading import AlertReader
 from events.relay import Relay
 from events.stores.sql import Store
 from events.troubles import TroubleKind
-from gridwatch.app.canary import CAMERA_ID, Canary, CanaryRules, Reached, canary_camera
+from gridwatch.app.cameras import CANARY_ID
+from gridwatch.app.canary import Canary, CanaryRules, Reached, canary_camera
 from gridwatch.app.canary_process import CanaryProcess
 from gridwatch.app.engine import open_network
 from gridwatch.app.settings import ModelSettings
@@ -64,7 +65,7 @@ class Chain:
         self.book = IncidentBook(
             self.store,
             self.clock,
-            places={CAMERA_ID: camera},
+            places={CANARY_ID: camera},
             grids=Grids.none(),
             evidence=None,
             policy=self.policy,
@@ -93,7 +94,7 @@ class Chain:
         """Let the detector claim the fire, or end its claim."""
         self.findings += stage is Stage.OPENED
         finding = Finding(
-            finding_id=f"f{self.findings}", camera_id=CAMERA_ID, kind=Kind.FIRE, subtype="flame",
+            finding_id=f"f{self.findings}", camera_id=CANARY_ID, kind=Kind.FIRE, subtype="flame",
             zone_id="canary", zone_name="自检", stage=stage, at=self.clock.now(), at_mono_s=self.clock.mono_s(),
             began_at=self.clock.now(), confidence=0.9, boxes=(), facts={},
         )  # fmt: skip
@@ -301,7 +302,7 @@ def test_a_fire_of_the_real_process_goes_the_whole_way(chain, process, tmp_path)
             chain.run(90)
             began_s = at_s
         chain.clock.advance(1)
-        look = Look(CAMERA_ID, LookReason.SUSPECT, at_s, chain.clock.now(), 20.0, picture)
+        look = Look(CANARY_ID, LookReason.SUSPECT, at_s, chain.clock.now(), 20.0, picture)
         for finding in judge.update(look, ask(network, picture, judge.parts).answer):
             chain.book.record(replace(finding, at=chain.clock.now()), None)
         chain.relay.step()

@@ -20,7 +20,10 @@ from gridwatch.simulator.city import City, CityCamera, running_city
 from gridwatch.simulator.clips import ClipFeed
 from ingest.decoder import KeyDecoder
 from ingest.files import FileSource
+from ingest.follow_budget import FollowBudget
+from ingest.intake import CameraIntake
 from ingest.packets import Packet, StreamInfo
+from tests.ingest.intake_kit import CAMERA
 
 START = datetime(2026, 5, 1, 8, 0, tzinfo=UTC)
 
@@ -37,6 +40,12 @@ def picture(index, width, height):
     at = 7 * index % max(1, width - 40)
     luma[height // 3 : height // 3 + 24, at : at + 24] = 235
     return np.repeat(luma.astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.fixture
+def following_intake(clock):
+    """The intake of a camera that may be followed."""
+    return CameraIntake(CAMERA, clock, follow=FollowBudget(1))
 
 
 @pytest.fixture

@@ -6,37 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gridwatch.core.camera import Camera, Fault, Note, SightState
-from gridwatch.core.look import LookReason
-from gridwatch.core.redact import SecretUrl
-from gridwatch.core.zone import Kind, Zone
+from gridwatch.core.camera import Fault, Note, SightState
 from ingest.decoder import KeyDecoder
 from ingest.errors import StreamEndedError
 from ingest.follow_budget import FollowBudget
 from ingest.health import Seen
 from ingest.intake import CameraIntake
 from ingest.ring import Ring
-
-PATROL, SUSPECT, FOLLOW = LookReason.PATROL, LookReason.SUSPECT, LookReason.FOLLOW
-CAMERA = Camera("cam", "南门", SecretUrl("rtsp://127.0.0.1/x"), (Zone("all", frozenset(Kind)),))
+from tests.ingest.intake_kit import CAMERA, FOLLOW, PATROL, SUSPECT, shows_box, times
 
 
 @pytest.fixture
 def intake(clock):
     return CameraIntake(CAMERA, clock)
-
-
-@pytest.fixture
-def following_intake(clock):
-    return CameraIntake(CAMERA, clock, follow=FollowBudget(1))
-
-
-def times(looks):
-    return [round(look.at_mono_s, 3) for look in looks]
-
-
-def shows_box(look):
-    return look.frame.luma()[80, 130] > 200
 
 
 def test_a_clip_becomes_looks(intake, watch, make_clip, packets_of):

@@ -9,30 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gridwatch.core.camera import Camera, Note, SightState
-from gridwatch.core.look import Interest, LookReason
+from gridwatch.core.camera import Note, SightState
+from gridwatch.core.look import Interest
 from gridwatch.core.mailbox import Mailbox
-from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind, Zone
 from ingest.decoder import KeyDecoder
 from ingest.follow_budget import FollowBudget
 from ingest.intake import CameraIntake
-
-PATROL, SUSPECT, FOLLOW = LookReason.PATROL, LookReason.SUSPECT, LookReason.FOLLOW
-CAMERA = Camera("cam", "南门", SecretUrl("rtsp://127.0.0.1/x"), (Zone("all", frozenset(Kind)),))
-
-
-@pytest.fixture
-def following_intake(clock):
-    return CameraIntake(CAMERA, clock, follow=FollowBudget(1))
-
-
-def times(looks):
-    return [round(look.at_mono_s, 3) for look in looks]
-
-
-def shows_box(look):
-    return look.frame.luma()[80, 130] > 200
+from tests.ingest.intake_kit import CAMERA, FOLLOW, PATROL, SUSPECT, shows_box, times
 
 
 def test_on_suspicion_what_was_missed_is_looked_at_first(following_intake, watch, quiet_clip, packets_of):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gridwatch.core.errors import GridwatchError, InputError
+from gridwatch.core.processes import end_process
 
 STOP_TIMEOUT_S = 15.0
 SETTLE_S = 0.5  # a process whose output has ended is about to end
@@ -70,13 +71,7 @@ class Process:
 
     def stop(self) -> None:
         """Ask it to end; kill it if it does not."""
-        if self.popen.poll() is None:
-            self.popen.terminate()
-        try:
-            self.popen.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
+        end_process(self.popen, STOP_TIMEOUT_S)
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:
                 pipe.close()
