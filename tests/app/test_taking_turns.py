@@ -141,8 +141,9 @@ def test_a_lost_camera_costs_the_others_nothing_and_says_what_is_wrong(tmp_path,
         until(lambda: visited(machine))
         street.fault("not-found", "a")
         try:
+            # a visit that was under way is broken off, and so may be the one that was just connecting
             failed = taken(machine, "a").failed
-            until(lambda: taken(machine, "a").failed > failed)
+            until(lambda: taken(machine, "a").failed > failed + 2)
             assert visited(machine, NAMES[1:])
             until(lambda: all(machine.state(name) is SEEING for name in NAMES[1:]))
             clock.late_s += taken(machine, "a").bound_s + 1  # its last picture is older than was promised

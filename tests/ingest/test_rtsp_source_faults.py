@@ -105,7 +105,8 @@ def test_a_restart_in_the_same_session_is_read_on(camera_clip, serve):
         served.fault("restart", mode="session")
         after = list(islice(coming, 60))
     times = [packet.at_mono_s for packet in after]
-    assert max(later - earlier for earlier, later in pairwise(times)) < 1.0
+    # the stream's own times jumped by hours; ours went on (by how little depends on the machine, which may stand still)
+    assert all(0 <= later - earlier < 10 for earlier, later in pairwise(times))
     keys = [packet for packet in after if packet.is_key]
     assert len(keys) >= 4
     assert (
