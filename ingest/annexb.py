@@ -7,7 +7,7 @@ remuxer of this room take Annex B only.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ingest.errors import DamagedError
 
@@ -160,13 +160,23 @@ def heals_later(payload: bytes, extradata: bytes, codec: str) -> bool:
         return False  # FFmpeg calls only random access pictures of H.265 key frames
     length_bytes = length_bytes_of(extradata, codec)
     units = _before_slices(payload, codec) if length_bytes is None else split_lengths(payload, length_bytes)
+    return (_recovery_point(units) or 0) > 0
+
+
+def recovers(stream: bytes) -> bool:
+    """Tell whether a picture of an H.264 byte stream has a recovery point: decoding may begin with it (D.2.8)."""
+    return _recovery_point(_before_slices(stream, "h264")) is not None
+
+
+def _recovery_point(units: Iterable[bytes]) -> int | None:
+    """Return recovery_frame_cnt of the first recovery point before the first slice; None where there is none."""
     for unit in units:
-        kind = nal_type(unit, codec)
-        if kind in _SLICES[codec]:
-            return False
+        kind = nal_type(unit, "h264")
+        if kind in _SLICES["h264"]:
+            return None
         if kind == _H264_SEI and (frames := _recovery_frames(unit)) is not None:
-            return frames > 0
-    return False
+            return frames
+    return None
 
 
 def _before_slices(stream: bytes, codec: str) -> Iterator[bytes]:

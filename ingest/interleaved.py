@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Reads a camera whose RTP comes inside its RTSP connection (RFC 2326, 10.12), without FFmpeg. Nothing is decoded here.
+
+FFmpeg's demuxer asks the kernel four times for each RTP packet, hundreds of times a second for each camera, and cannot be
+told to stop waiting. Here one call takes whatever has come.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Self, cast
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from gridwatch.core.clock import Clock
+from gridwatch.core.redact import SecretUrl
+from ingest import rtsp_messages as messages
+from ingest.errors import StreamEndedError, TimedOutError
+from ingest.packets import StreamInfo
+from ingest.rtp import AccessUnit, Depacketizer
+from ingest.rtsp_session import DOLLAR, FRAME_HEADER, Session
+from ingest.sdp import Track
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGINS_ANSWER = b"RTSP/"
+_MOST_GARBAGE = 256 * 1024  # bytes, between two pictures
+
+
+class InterleavedStream:
+    """One opening of a camera's stream. For one thread, from `open` to `close`.
+
+    Args:
+        within_s: from the first byte to the first picture.
+        answers_s: how long one answer is waited for.
+        stall_s: a connection over which no picture comes for so long is given up, whatever else comes.
+
+    Attributes:
+        info: what the stream is; once it is open.
+    """
+
+    info: StreamInfo
+
+    def __init__(self, clock: Clock, *, within_s: float, answers_s: float, stall_s: float) -> None:
+        self._clock, self._stall_s = clock, stall_s
+        self._first_until_mono_s = clock.mono_s() + within_s
+        self._session = Session(clock, answers_s=answers_s, until_mono_s=self._first_until_mono_s)
+        self._silent_s = self._tended_mono_s = 0.0
+        self._garbage = 0
+
+    def open(self, url: SecretUrl) -> Self:
+        """Connect, and wait for the first picture.
+
+        Raises:
+            SourceError: see ingest.errors.
+            NotUnderstoodError: it may be worth a try with FFmpeg.
+        """
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            self._session.play(url)
+            track = self._session.track
+            self._hz = track.clock_hz
+            self._depacketizer = Depacketizer(track.codec, track.payload_type)
+            self._coming = self._pictures()
+            self._first = self._wait_for_first()
+            self._session.connection.gather()
+            stack.pop_all()
+        self.info = _described(track, self._first.payload)
+        return self
+
+    def units(self) -> Generator[AccessUnit, None, None]:
+        """Yield pictures as they come.
+
+        Raises:
+            TimedOutError: none came for `stall_s`.
+            StreamEndedError: the camera closed the connection.
+        """
+        yield self._first
+        yield from self._coming
+
+    def camera_at(self, unit: AccessUnit) -> datetime | None:
+        """Return when the camera says that it took a picture, by its last sender report; None where it made none."""
+        report = self._depacketizer.report
+        if report is None:
+            return None
+        since_s = self._depacketizer.since_report(unit.timestamp) / self._hz
+        return _EPOCH + timedelta(microseconds=report[0], seconds=since_s)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._session.close()
+
+    def _pictures(self) -> Generator[AccessUnit, None, None]:
+        yield from self._early()
+        # Every byte of every camera passes here.
+        connection, channels, pictures = (
+            self._session.connection,
+            self._session.channels,
+            self._session.channels[0],
+        )
+        buffer, view, fill = connection.buffer, connection.view, connection.fill
+        take, mono_s = self._depacketizer.take, self._clock.mono_s
+        while True:
+            start, end = connection.start, connection.end
+            while end - start > FRAME_HEADER:
+                channel = buffer[start + 1]
+                if buffer[start] != DOLLAR or channel not in channels:
+                    beside = self._beside(start)
+                    if beside == start:
+                        break
+                    start = beside
+                    continue
+                body = start + FRAME_HEADER
+                stop = body + (buffer[start + 2] << 8 | buffer[start + 3])
+                if stop > end:
+                    break
+                start = stop
+                if channel != pictures:
+                    self._depacketizer.take_report(buffer, body, stop)
+                elif (units := take(buffer, view, body, stop)) is not None:
+                    self._silent_s = self._garbage = 0
+                    yield from units
+            connection.start = start
+            stands = fill()
+            self._tend(mono_s(), stands=stands)
+
+    def _wait_for_first(self) -> AccessUnit:
+        stall_s, self._tended_mono_s = self._stall_s, self._clock.mono_s()
+        self._stall_s = self._first_until_mono_s - self._tended_mono_s
+        try:
+            return next(self._coming)
+        except TimedOutError:
+            pass
+        finally:
+            self._stall_s = stall_s
+        raise TimedOutError("it answers PLAY and sends no picture")
+
+    def _early(self) -> Iterator[AccessUnit]:
+        for channel, packet in self._session.early:
+            if channel == self._session.channels[0]:
+                buffer = bytearray(packet)
+                yield from self._depacketizer.take(buffer, memoryview(buffer), 0, len(buffer)) or ()
+        self._session.early.clear()
+
+    def _tend(self, now_mono_s: float, *, stands: bool) -> None:
+        """Keep the session, and give up what brings nothing any more."""
+        if not stands:
+            raise StreamEndedError("the camera closed the stream")
+        # A machine that stood still for a minute has not waited for a minute.
+        self._silent_s += min(now_mono_s - self._tended_mono_s, self._stall_s / 4)
+        self._tended_mono_s = now_mono_s
+        if self._silent_s > self._stall_s:
+            raise TimedOutError(f"nothing came for {self._stall_s:.0f} s")
+        self._session.tend(now_mono_s)
+
+    def _beside(self, start: int) -> int:
+        """Return where to go on after what is no packet of ours: an answer, or garbage; `start` where more must come first."""
+        connection = self._session.connection
+        data = bytes(connection.view[start : connection.end])
+        if data.startswith(_BEGINS_ANSWER):
+            with suppress(messages.ProtocolError):
+                parsed = messages.parse(data)
+                if parsed is None:
+                    return start
+                self._session.answered(parsed[0])
+                return start + parsed[1]
+        found = [at for mark in (bytes((DOLLAR,)), _BEGINS_ANSWER) if (at := data.find(mark, 1)) > 0]
+        skipped = min(found, default=len(data))
+        self._garbage += skipped
+        if self._garbage > _MOST_GARBAGE:
+            raise StreamEndedError("what the camera sends is no RTSP any more")
+        return start + skipped
+
+
+def _described(track: Track, first: bytes) -> StreamInfo:
+    """Return what a stream is by its description and its first picture; a size of 0 until its first parameter sets."""
+    reader = cast(VideoCodecContext, av.CodecContext.create(track.codec, "r"))
+    try:
+        reader.parse(track.extradata + first)
+        reader.parse(b"")
+    except av.FFmpegError:
+        return StreamInfo(track.codec, 0, 0, track.extradata, Fraction(1, track.clock_hz), track.fps)
+    fps = track.fps or float(reader.framerate or 0) or None
+    return StreamInfo(
+        track.codec, reader.width, reader.height, track.extradata, Fraction(1, track.clock_hz), fps
+    )

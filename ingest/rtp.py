@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Puts pictures together from RTP packets (RFC 3550; H.264: RFC 6184; H.265: RFC 7798). Bytes in, Annex B out.
+
+Every packet of every camera passes here, several hundred a second for each: what can be left out is.
+"""
+
+import struct
+from typing import NamedTuple
+
+from ingest import annexb
+
+_HEADER = struct.Struct(">BBHII")
+_REPORT = struct.Struct(">BBHIIII")
+_PLAIN = 0x80  # version 2, no padding, no extension, no further sources
+_RTP_HEADER, _LEAST_REPORT = 12, 28
+_SENDER_REPORT = 200
+_NTP_1970_S = 2_208_988_800  # RFC 868: seconds from 1900 to 1970
+_MOST_BYTES = 8 << 20  # of a picture; a stream whose pictures never end is no reason to run out of memory
+_START = annexb.START_CODE
+
+_H264_SLICES, _H264_IDR, _H264_SEI = 0b111110, 1 << 5, 1 << 6
+_H264_LAST, _H264_STAP_A, _H264_FU_A = 23, 24, 28
+_HEVC_SLICES, _HEVC_KEYS = (1 << 32) - 1, 0xFF << 16
+_HEVC_LAST, _HEVC_AP, _HEVC_FU = 47, 48, 49
+
+
+class AccessUnit(NamedTuple):
+    """One picture.
+
+    Attributes:
+        payload: its NAL units behind start codes.
+        pts: its RTP timestamp without wrapping, from 0 at the first one; of the track's clock.
+        timestamp: the same as it came, 32 bits.
+        is_key: it begins with a picture for which no other is needed, or says from where on none is.
+    """
+
+    payload: bytes
+    pts: int
+    timestamp: int
+    is_key: bool
+
+
+class Depacketizer:
+    """Pictures of one track of one session.
+
+    Args:
+        codec: "h264" or "hevc".
+        payload_type: of the track; other packets are passed over.
+
+    Attributes:
+        lost: how many times packets were missing.
+    """
+
+    __slots__ = (
+        "_expected",
+        "_is_h264",
+        "_key_types",
+        "_marked",
+        "_marks_slices",
+        "_open",
+        "_payload_type",
+        "_pts",
+        "_slices",
+        "_ssrc",
+        "_timestamp",
+        "_types",
+        "_unit",
+        "codec",
+        "lost",
+        "report",
+    )
+
+    def __init__(self, codec: str, payload_type: int) -> None:
+        self.codec, self._payload_type, self._is_h264 = codec, payload_type, codec == "h264"
+        self._slices = _H264_SLICES if self._is_h264 else _HEVC_SLICES
+        self._key_types = _H264_IDR if self._is_h264 else _HEVC_KEYS
+        self._unit = bytearray()
+        self._types = 0  # a bit for each type of NAL unit in it
+        self._open = False  # a unit in fragments is being put together
+        self._ssrc = self._timestamp = self._expected = self._marked = -1
+        self._pts = 0
+        self._marks_slices = False
+        self.lost = 0
+        self.report: tuple[int, int] | None = None
+
+    def take(self, buffer: bytearray, view: memoryview, at: int, end: int) -> list[AccessUnit] | None:
+        """Take the RTP packet in `buffer[at:end]`; return the pictures that are complete by it, mostly none.
+
+        `view`: of the same buffer; what is kept is copied.
+        """
+        body = at + _RTP_HEADER
+        if body >= end:
+            return None
+        first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(buffer, at)
+        if first != _PLAIN:
+            body, end = _payload_of(buffer, at, end)
+        if second & 0x7F != self._payload_type or body >= end:
+            return None
+        done = None
+        if sequence != self._expected or ssrc != self._ssrc:
+            self._interrupted(ssrc)
+        self._expected = sequence + 1 & 0xFFFF
+        if timestamp != self._timestamp:
+            done = self._finished() if self._unit else None
+            self._step_to(timestamp)
+        if self._is_h264:
+            self._take_h264(buffer, view, body, end)
+        else:
+            self._take_hevc(buffer, view, body, end)
+        if second & 0x80 and self._types & self._slices and not self._marks_slices:
+            finished = self._finished()
+            self._watch_marks(finished)
+            return finished if done is None else done + finished
+        return done
+
+    def take_report(self, buffer: bytearray, at: int, end: int) -> None:
+        """Take the RTCP packet in `buffer[at:end]`: a sender report tells when by the camera's clock a timestamp was (6.4.1)."""
+        if end - at < _LEAST_REPORT:
+            return
+        first, kind, _, ssrc, seconds, fraction, timestamp = _REPORT.unpack_from(buffer, at)
+        if first >> 6 == 2 and kind == _SENDER_REPORT and ssrc == self._ssrc:  # noqa: PLR2004  RTP's version
+            unix_us = (seconds - _NTP_1970_S) * 1_000_000 + (fraction * 1_000_000 >> 32)
+            # A camera that has no clock reports zero.
+            self.report = (unix_us, timestamp) if seconds else None
+
+    def since_report(self, timestamp: int) -> int:
+        """Return how many ticks `timestamp` is past the last sender report; negative before it."""
+        return 0 if self.report is None else _step(self.report[1], timestamp)
+
+    def _step_to(self, timestamp: int) -> None:
+        if self._timestamp >= 0:
+            self._pts += _step(self._timestamp, timestamp)
+        self._timestamp = timestamp
+
+    def _interrupted(self, ssrc: int) -> None:
+        """Note that packets are missing, or that somebody else sends now: what is in fragments has no end."""
+        if ssrc != self._ssrc:
+            self._ssrc, self.report, self._marked = ssrc, None, -1
+        elif self._expected >= 0:
+            self.lost += 1
+        self._open = False
+
+    def _finished(self) -> list[AccessUnit]:
+        payload, types = bytes(self._unit), self._types
+        self._unit, self._types, self._open = bytearray(), 0, False
+        if not types & self._slices:
+            return []
+        is_key = bool(types & self._key_types)
+        if not is_key and self._is_h264 and types & _H264_SEI:
+            is_key = annexb.recovers(payload)
+        return [AccessUnit(payload, self._pts, self._timestamp, is_key)]
+
+    def _watch_marks(self, finished: list[AccessUnit]) -> None:
+        """Notice a camera that marks the end of each slice, not of each picture: its pictures end with their timestamps."""
+        if self._timestamp == self._marked and finished:
+            self._marks_slices = not annexb.begins_picture(finished[0].payload, self.codec)
+        self._marked = self._timestamp
+
+    def _take_h264(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
+        first = buffer[at]
+        kind = first & 0x1F
+        if kind == _H264_FU_A:
+            if at + 2 >= end:
+                return
+            header = buffer[at + 1]
+            if header & 0x80 and len(self._unit) <= _MOST_BYTES:
+                self._begin(header & 0x1F)
+                self._unit.append(first & 0xE0 | header & 0x1F)
+                self._open = True
+            if self._open:
+                self._unit += view[at + 2 : end]
+                self._open = not header & 0x40 and len(self._unit) <= _MOST_BYTES
+        elif kind == _H264_STAP_A:
+            self._take_several(view, at + 1, end)
+        elif 0 < kind <= _H264_LAST:
+            self._take_whole(kind, view[at:end])
+
+    def _take_hevc(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
+        if at + 3 >= end:
+            return
+        kind = buffer[at] >> 1 & 0x3F
+        if kind == _HEVC_FU:
+            header = buffer[at + 2]
+            if header & 0x80 and len(self._unit) <= _MOST_BYTES:
+                self._begin(header & 0x3F)
+                self._unit += bytes((buffer[at] & 0x81 | (header & 0x3F) << 1, buffer[at + 1]))
+                self._open = True
+            if self._open:
+                self._unit += view[at + 3 : end]
+                self._open = not header & 0x40 and len(self._unit) <= _MOST_BYTES
+        elif kind == _HEVC_AP:
+            self._take_several(view, at + 2, end)
+        elif kind <= _HEVC_LAST:
+            self._take_whole(kind, view[at:end])
+
+    def _take_several(self, view: memoryview, at: int, end: int) -> None:
+        while at + 2 < end:
+            begin = at + 2
+            at = begin + (view[at] << 8 | view[at + 1])
+            if begin < at <= end:
+                self._take_whole(annexb.nal_type(view[begin:at], self.codec), view[begin:at])
+
+    def _take_whole(self, kind: int, unit: memoryview) -> None:
+        if len(self._unit) <= _MOST_BYTES:
+            self._begin(kind)
+            self._unit += unit
+        self._open = False
+
+    def _begin(self, kind: int) -> None:
+        self._types |= 1 << kind
+        self._unit += _START
+
+
+def _step(earlier: int, later: int) -> int:
+    return (later - earlier + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+def _payload_of(buffer: bytearray, at: int, end: int) -> tuple[int, int]:
+    """Return where the payload of an RTP packet begins and ends that is not of the plainest kind (RFC 3550, 5.1)."""
+    first = buffer[at]
+    if first >> 6 != 2:  # noqa: PLR2004  RTP's version
+        return end, end
+    body = at + _RTP_HEADER + 4 * (first & 0x0F)
+    if first & 0x10 and body + 4 <= end:
+        body += 4 + 4 * (buffer[body + 2] << 8 | buffer[body + 3])
+    if first & 0x20:
+        end -= buffer[end - 1]
+    return body, end
