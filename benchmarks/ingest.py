@@ -10,6 +10,7 @@ Then as many cameras as hold on this machine, and openings and closings without 
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,8 @@ import reconnects
 from contest import machine
 from footage import Footage, quiet_clip
 from rich.progress import Progress
+
+from gridwatch.app.supervisor import ALLOCATION
 
 HERE = Path(__file__).resolve().parent
 CAMERAS, MANY = 6, 150
@@ -106,8 +109,10 @@ class Contestant:
     def __init__(self, name: str, urls: Sequence[str]) -> None:
         command = [sys.executable, str(HERE / "readers" / "child.py"), name, *urls]
         pipe = subprocess.PIPE
+        # `gridwatch run` starts its child like this; the others as their users would
+        environment = {**os.environ, **(ALLOCATION if name not in THEIRS else {})}
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
         )
         self.name, self._cameras = name, len(urls)
 

@@ -14,14 +14,14 @@ class Backoff:
     The jitter (half to the whole of the wait) keeps a hundred cameras behind one switch from coming back at once.
 
     Args:
-        base_s, cap_s: the longest first wait, and the longest of all. The cap leaves room for connecting: a camera that
-            is back is asked to play within 30 s.
+        base_s, cap_s: the longest first wait, and the longest of all. The cap leaves room for a try that is just
+            timing out (6 s) and for the next one: a camera that is back is asked to play within 30 s.
         refused_s: the *shortest* wait after user or password were refused, doubled up to half an hour: cameras lock an
             account after a few tries, for minutes.
     """
 
     def __init__(
-        self, rng: random.Random, base_s: float = 1.0, cap_s: float = 25.0, refused_s: float = 300.0
+        self, rng: random.Random, base_s: float = 1.0, cap_s: float = 20.0, refused_s: float = 300.0
     ) -> None:
         self._rng, self._base_s, self._cap_s, self._refused_s = rng, base_s, cap_s, refused_s
         self._tries = self._refusals = 0

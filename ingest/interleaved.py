@@ -25,6 +25,8 @@ from ingest.sdp import Track
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEGINS_ANSWER = b"RTSP/"
+_DOLLAR, _LAST_CHANNEL = bytes((DOLLAR,)), 255
+_BEGINNINGS = (b"", _DOLLAR, _BEGINS_ANSWER[:1])  # what may follow a packet, or nothing yet
 _MOST_GARBAGE = 256 * 1024  # bytes, between two pictures
 
 
@@ -48,6 +50,7 @@ class InterleavedStream:
         self._session = Session(clock, answers_s=answers_s, until_mono_s=self._first_until_mono_s)
         self._silent_s = self._tended_mono_s = 0.0
         self._garbage = 0
+        self._first: AccessUnit | None = None
 
     def open(self, url: SecretUrl) -> Self:
         """Connect, and wait for the first picture.
@@ -63,10 +66,10 @@ class InterleavedStream:
             self._hz = track.clock_hz
             self._depacketizer = Depacketizer(track.codec, track.payload_type)
             self._coming = self._pictures()
-            self._first = self._wait_for_first()
+            first = self._first = self._wait_for_first()
             self._session.connection.gather()
             stack.pop_all()
-        self.info = _described(track, self._first.payload)
+        self.info = _described(track, first.payload)
         return self
 
     def units(self) -> Generator[AccessUnit, None, None]:
@@ -76,8 +79,11 @@ class InterleavedStream:
             TimedOutError: none came for `stall_s`.
             StreamEndedError: the camera closed the connection.
         """
-        yield self._first
-        yield from self._coming
+        first, self._first = self._first, None
+        if first is not None:
+            yield first
+        for unit in self._coming:  # noqa: UP028  it outlives this iterator: who asks again goes on where it stood
+            yield unit
 
     def camera_at(self, unit: AccessUnit) -> datetime | None:
         """Return when the camera says that it took a picture, by its last sender report; None where it made none."""
@@ -100,7 +106,8 @@ class InterleavedStream:
             self._session.channels[0],
         )
         buffer, view, fill = connection.buffer, connection.view, connection.fill
-        take, mono_s = self._depacketizer.take, self._clock.mono_s
+        take, take_report = self._depacketizer.take, self._depacketizer.take_report
+        mono_s = self._clock.mono_s
         while True:
             start, end = connection.start, connection.end
             while end - start > FRAME_HEADER:
@@ -117,7 +124,8 @@ class InterleavedStream:
                     break
                 start = stop
                 if channel != pictures:
-                    self._depacketizer.take_report(buffer, body, stop)
+                    if take_report(buffer, body, stop):
+                        raise StreamEndedError("the camera says that its stream is over")
                 elif (units := take(buffer, view, body, stop)) is not None:
                     self._silent_s = self._garbage = 0
                     yield from units
@@ -137,10 +145,13 @@ class InterleavedStream:
         raise TimedOutError("it answers PLAY and sends no picture")
 
     def _early(self) -> Iterator[AccessUnit]:
+        pictures, reports = self._session.channels
         for channel, packet in self._session.early:
-            if channel == self._session.channels[0]:
-                buffer = bytearray(packet)
+            buffer = bytearray(packet)
+            if channel == pictures:
                 yield from self._depacketizer.take(buffer, memoryview(buffer), 0, len(buffer)) or ()
+            elif channel == reports:
+                self._depacketizer.take_report(buffer, 0, len(buffer))
         self._session.early.clear()
 
     def _tend(self, now_mono_s: float, *, stands: bool) -> None:
@@ -155,22 +166,37 @@ class InterleavedStream:
         self._session.tend(now_mono_s)
 
     def _beside(self, start: int) -> int:
-        """Return where to go on after what is no packet of ours: an answer, or garbage; `start` where more must come first."""
+        """Return where to go on after what is no packet of ours: an answer, a packet on another channel, or garbage.
+
+        `start`: where more must come first.
+        """
         connection = self._session.connection
         data = bytes(connection.view[start : connection.end])
-        if data.startswith(_BEGINS_ANSWER):
+        if data[0] == DOLLAR:
+            stop = FRAME_HEADER + (data[2] << 8 | data[3])
+            if stop > len(data):
+                return start
+            if data[stop : stop + 1] in _BEGINNINGS:
+                return start + stop
+        elif data.startswith(_BEGINS_ANSWER):
             with suppress(messages.ProtocolError):
                 parsed = messages.parse(data)
                 if parsed is None:
                     return start
                 self._session.answered(parsed[0])
                 return start + parsed[1]
-        found = [at for mark in (bytes((DOLLAR,)), _BEGINS_ANSWER) if (at := data.find(mark, 1)) > 0]
-        skipped = min(found, default=len(data))
+        skipped = self._to_next_mark(data)
         self._garbage += skipped
         if self._garbage > _MOST_GARBAGE:
             raise StreamEndedError("what the camera sends is no RTSP any more")
         return start + skipped
+
+    def _to_next_mark(self, data: bytes) -> int:
+        marks = [
+            _DOLLAR + bytes((channel,)) for channel in self._session.channels if channel <= _LAST_CHANNEL
+        ]
+        found = [at for mark in (*marks, _BEGINS_ANSWER) if (at := data.find(mark, 1)) > 0]
+        return min(found, default=len(data) - data.endswith(_DOLLAR))
 
 
 def _described(track: Track, first: bytes) -> StreamInfo:

@@ -10,12 +10,15 @@ from typing import NamedTuple
 from ingest import annexb
 
 _HEADER = struct.Struct(">BBHII")
-_REPORT = struct.Struct(">BBHIIII")
+_REPORT = struct.Struct(">IIII")
 _PLAIN = 0x80  # version 2, no padding, no extension, no further sources
-_RTP_HEADER, _LEAST_REPORT = 12, 28
-_SENDER_REPORT = 200
+_VERSION = 2
+_RTP_HEADER, _RTCP_HEADER, _SENDER_REPORT_BYTES = 12, 4, 28
+_SENDER_REPORT, _BYE = 200, 203
 _NTP_1970_S = 2_208_988_800  # RFC 868: seconds from 1900 to 1970
 _MOST_BYTES = 8 << 20  # of a picture; a stream whose pictures never end is no reason to run out of memory
+_MOST_AHEAD_BYTES = 64 * 1024  # of what comes before a picture with a timestamp of its own
+_RESTARTED = 1 << 24  # ticks, some minutes: by so much times step back where another sender goes on
 _START = annexb.START_CODE
 
 _H264_SLICES, _H264_IDR, _H264_SEI = 0b111110, 1 << 5, 1 << 6
@@ -49,6 +52,8 @@ class Depacketizer:
 
     Attributes:
         lost: how many times packets were missing.
+        report: the last sender report: microseconds of Unix time by the camera's clock, and the timestamp of that moment;
+            None without one, or from a camera that has no clock.
     """
 
     __slots__ = (
@@ -60,6 +65,7 @@ class Depacketizer:
         "_open",
         "_payload_type",
         "_pts",
+        "_reporter",
         "_slices",
         "_ssrc",
         "_timestamp",
@@ -77,7 +83,7 @@ class Depacketizer:
         self._unit = bytearray()
         self._types = 0  # a bit for each type of NAL unit in it
         self._open = False  # a unit in fragments is being put together
-        self._ssrc = self._timestamp = self._expected = self._marked = -1
+        self._ssrc = self._reporter = self._timestamp = self._expected = self._marked = -1
         self._pts = 0
         self._marks_slices = False
         self.lost = 0
@@ -90,69 +96,110 @@ class Depacketizer:
         """
         body = at + _RTP_HEADER
         if body >= end:
+            self._pass_over(buffer, at, end)
             return None
         first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(buffer, at)
         if first != _PLAIN:
-            body, end = _payload_of(buffer, at, end)
-        if second & 0x7F != self._payload_type or body >= end:
+            body, stop = _payload_of(buffer, at, end)
+            if body >= stop:
+                self._pass_over(buffer, at, end)
+                return None
+            end = stop
+        if second & 0x7F != self._payload_type:
             return None
-        done = None
         if sequence != self._expected or ssrc != self._ssrc:
-            self._interrupted(ssrc)
+            self._interrupted(sequence, ssrc)
         self._expected = sequence + 1 & 0xFFFF
-        if timestamp != self._timestamp:
-            done = self._finished() if self._unit else None
-            self._step_to(timestamp)
+        done = self._step_to(timestamp) if timestamp != self._timestamp else None
         if self._is_h264:
             self._take_h264(buffer, view, body, end)
         else:
             self._take_hevc(buffer, view, body, end)
-        if second & 0x80 and self._types & self._slices and not self._marks_slices:
+        # Some mark every packet: within a fragment nothing ends.
+        if second & 0x80 and not self._open and self._types & self._slices and not self._marks_slices:
             finished = self._finished()
             self._watch_marks(finished)
             return finished if done is None else done + finished
         return done
 
-    def take_report(self, buffer: bytearray, at: int, end: int) -> None:
-        """Take the RTCP packet in `buffer[at:end]`: a sender report tells when by the camera's clock a timestamp was (6.4.1)."""
-        if end - at < _LEAST_REPORT:
-            return
-        first, kind, _, ssrc, seconds, fraction, timestamp = _REPORT.unpack_from(buffer, at)
-        if first >> 6 == 2 and kind == _SENDER_REPORT and ssrc == self._ssrc:  # noqa: PLR2004  RTP's version
+    def take_report(self, buffer: bytearray, at: int, end: int) -> bool:
+        """Take the RTCP packets in `buffer[at:end]`, several in one (RFC 3550, 6.1); return whether the sender says goodbye.
+
+        A sender report tells when by the camera's clock a timestamp was (6.4.1).
+        """
+        is_over = False
+        while end - at > _RTCP_HEADER and buffer[at] >> 6 == _VERSION:
+            following = at + 4 + 4 * (buffer[at + 2] << 8 | buffer[at + 3])
+            if buffer[at + 1] == _SENDER_REPORT and at + _SENDER_REPORT_BYTES <= min(following, end):
+                self._note_report(*_REPORT.unpack_from(buffer, at + _RTCP_HEADER))
+            elif buffer[at + 1] == _BYE:
+                source = buffer[at + _RTCP_HEADER : min(at + 2 * _RTCP_HEADER, end)]
+                is_over = is_over or int.from_bytes(source) == self._ssrc
+            at = following
+        return is_over
+
+    def _note_report(self, ssrc: int, seconds: int, fraction: int, timestamp: int) -> None:
+        if ssrc == self._ssrc or self._ssrc < 0:  # one may come before the first picture
             unix_us = (seconds - _NTP_1970_S) * 1_000_000 + (fraction * 1_000_000 >> 32)
-            # A camera that has no clock reports zero.
-            self.report = (unix_us, timestamp) if seconds else None
+            # A camera that has no clock reports zero, or how long it has been running.
+            self._reporter, self.report = ssrc, (unix_us, timestamp) if unix_us > 0 else None
 
     def since_report(self, timestamp: int) -> int:
         """Return how many ticks `timestamp` is past the last sender report; negative before it."""
         return 0 if self.report is None else _step(self.report[1], timestamp)
 
-    def _step_to(self, timestamp: int) -> None:
+    def _pass_over(self, buffer: bytearray, at: int, end: int) -> None:
+        """Count a packet that brings nothing: a camera may send padding alone, and it is not missing then."""
+        if end - at >= _RTP_HEADER:
+            first, second, sequence, _, _ = _HEADER.unpack_from(buffer, at)
+            if first >> 6 == _VERSION and second & 0x7F == self._payload_type and sequence == self._expected:
+                self._expected = sequence + 1 & 0xFFFF
+
+    def _step_to(self, timestamp: int) -> list[AccessUnit] | None:
+        """Go on to another moment; return the picture that has ended by that.
+
+        What has no picture in it yet stays: some cameras give parameter sets a timestamp of their own.
+        """
+        done = None
+        if self._types & self._slices:
+            done = self._finished()
+        elif len(self._unit) > _MOST_AHEAD_BYTES:
+            self._drop()
         if self._timestamp >= 0:
             self._pts += _step(self._timestamp, timestamp)
         self._timestamp = timestamp
+        return done
 
-    def _interrupted(self, ssrc: int) -> None:
+    def _interrupted(self, sequence: int, ssrc: int) -> None:
         """Note that packets are missing, or that somebody else sends now: what is in fragments has no end."""
         if ssrc != self._ssrc:
-            self._ssrc, self.report, self._marked = ssrc, None, -1
-        elif self._expected >= 0:
+            if (
+                self._ssrc >= 0
+            ):  # times of two senders have nothing to do with each other, however close they are
+                self._pts -= _RESTARTED
+                self._timestamp = -1
+            self._drop()
+            self._ssrc, self._marked = ssrc, -1
+            if ssrc != self._reporter:
+                self.report = None
+        elif sequence + 1 & 0xFFFF != self._expected:  # nor do numbers count that stand still
             self.lost += 1
-        self._open = False
+            self._open = False
 
     def _finished(self) -> list[AccessUnit]:
         payload, types = bytes(self._unit), self._types
-        self._unit, self._types, self._open = bytearray(), 0, False
-        if not types & self._slices:
-            return []
+        self._drop()
         is_key = bool(types & self._key_types)
         if not is_key and self._is_h264 and types & _H264_SEI:
             is_key = annexb.recovers(payload)
         return [AccessUnit(payload, self._pts, self._timestamp, is_key)]
 
+    def _drop(self) -> None:
+        self._unit, self._types, self._open = bytearray(), 0, False
+
     def _watch_marks(self, finished: list[AccessUnit]) -> None:
         """Notice a camera that marks the end of each slice, not of each picture: its pictures end with their timestamps."""
-        if self._timestamp == self._marked and finished:
+        if self._timestamp == self._marked:
             self._marks_slices = not annexb.begins_picture(finished[0].payload, self.codec)
         self._marked = self._timestamp
 
@@ -218,7 +265,7 @@ def _step(earlier: int, later: int) -> int:
 def _payload_of(buffer: bytearray, at: int, end: int) -> tuple[int, int]:
     """Return where the payload of an RTP packet begins and ends that is not of the plainest kind (RFC 3550, 5.1)."""
     first = buffer[at]
-    if first >> 6 != 2:  # noqa: PLR2004  RTP's version
+    if first >> 6 != _VERSION:
         return end, end
     body = at + _RTP_HEADER + 4 * (first & 0x0F)
     if first & 0x10 and body + 4 <= end:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Requests to a camera and its answers (RTSP 1.0, RFC 2326). Bytes and text only; who sends them is elsewhere."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONGEST_HEAD, LONGEST_BODY = 16 * 1024, 64 * 1024  # bytes
 _BEGINS = b"RTSP/"
 _AGENT = "gridwatch"
-_DIGITS = 3
+_HEAD_END = re.compile(rb"\r?\n\r?\n")  # some end their lines as Unix does
+_STATUS = re.compile(r"RTSP/\S+\s+(\d{3})(?!\S)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class ProtocolError(ValueError):
@@ -50,30 +53,25 @@ def parse(data: bytes) -> tuple[Response, int] | None:
     """
     if not data.startswith(_BEGINS[: len(data)]):
         raise ProtocolError("no answer of RTSP")
-    head_end, gap = _head_end(data)
-    if head_end < 0:
-        if len(data) > LONGEST_HEAD:
+    head = _HEAD_END.search(data, 0, LONGEST_HEAD)
+    if head is None:
+        if len(data) >= LONGEST_HEAD:
             raise ProtocolError("an answer without end")
         return None
-    status, headers = _head(data[:head_end])
+    status, headers = _head(data[: head.start()])
     length = next((value for name, value in headers if name == "content-length"), "0")
-    if not length.isdecimal() or int(length) > LONGEST_BODY:
+    if not _LENGTH.fullmatch(length) or int(length) > LONGEST_BODY:
         raise ProtocolError("an answer of no believable length")
-    begin, end = head_end + gap, head_end + gap + int(length)
+    begin, end = head.end(), head.end() + int(length)
     if len(data) < end:
         return None
     return Response(status, headers, data[begin:end]), end
 
 
-def _head_end(data: bytes) -> tuple[int, int]:
-    at = data.find(b"\r\n\r\n")
-    return (at, 4) if at >= 0 else (data.find(b"\n\n"), 2)
-
-
 def _head(head: bytes) -> tuple[int, list[tuple[str, str]]]:
-    first, *rest = head.decode("utf-8", "replace").splitlines()
-    status = first.split()[1] if len(first.split()) > 1 else ""
-    if len(status) != _DIGITS or not status.isdecimal():
+    first, *rest = head.decode("utf-8", "replace").split("\n")
+    status = _STATUS.match(first)
+    if status is None:
         raise ProtocolError("an answer without a status")
     pairs = (line.partition(":") for line in rest)
-    return int(status), [(name.strip().lower(), value.strip()) for name, colon, value in pairs if colon]
+    return int(status[1]), [(name.strip().lower(), value.strip()) for name, colon, value in pairs if colon]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Asks a camera to play over one TCP connection, RTP inside it, and keeps the session alive (RTSP 1.0, RFC 2326)."""
 
-from urllib.parse import quote, unquote, urlsplit
+import re
+from urllib.parse import unquote, urlsplit
 
 from gridwatch.core.clock import Clock
 from gridwatch.core.redact import SecretUrl
@@ -20,11 +21,14 @@ from ingest.rtsp_connection import Connection
 
 PORT = 554
 DOLLAR, FRAME_HEADER = 0x24, 4  # RFC 2326, 10.12
+_DOLLAR = bytes((DOLLAR,))
 _LONGEST_WAIT_S = 1.0  # one call into the kernel; between two of them it is seen whether it has been too long
-_USUAL_SESSION_S, _SHORTEST_PAUSE_S = 60.0, 5.0
-_REDIRECTS = 2
-_LAST_CHANNEL = 254
-_EARLY_BYTES = 4 << 20
+_USUAL_SESSION_S, _SHORTEST_PAUSE_S, _AGAIN_S = 60.0, 5.0, 1.0
+_REDIRECTS, _TRIES = 2, 3
+_LAST_CHANNEL = 255
+_EARLY_BYTES, _EARLY_EACH = 4 << 20, 128  # what one costs beside its bytes
+_TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.ASCII | re.IGNORECASE)
+_CHANNELS = re.compile(r"interleaved\s*=\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?", re.ASCII | re.IGNORECASE)
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE, _TRANSPORT = 200, 401, 403, 404, 410, 461
 _REDIRECTION = range(300, 400)
 
@@ -88,9 +92,13 @@ class Session:
             self.connection.send(self._request(self._method, self._playing))
 
     def answered(self, answer: messages.Response) -> None:
-        """Take an answer that came between packets: a nonce has expired, or all is well."""
-        if answer.status == _UNAUTHORIZED and self._authorization.challenged(answer.all("www-authenticate")):
-            self._due_mono_s = 0.0
+        """Take an answer that came between packets: all is well, a nonce has expired, or it knows no such request."""
+        if answer.status != _UNAUTHORIZED:
+            self._authorization.accepted()
+            if answer.status != _OK:
+                self._method = "OPTIONS"
+        elif self._authorization.challenged(answer.all("www-authenticate")):
+            self._due_mono_s = min(self._due_mono_s, self._clock.mono_s() + _AGAIN_S)
 
     def close(self) -> None:
         """Hang up, politely: a recorder has few sessions."""
@@ -112,42 +120,48 @@ class Session:
         self.connection = Connection(host, parts.port or PORT, within_s=left_s, wait_s=wait_s)
         self._connected = True
         options = self._ask("OPTIONS", self._uri, checked=False)
-        self._method = "GET_PARAMETER" if "GET_PARAMETER" in options.first("public").upper() else "OPTIONS"
+        knows = ",".join(options.all("public")).upper()
+        self._method = "GET_PARAMETER" if "GET_PARAMETER" in knows else "OPTIONS"
         described = self._ask("DESCRIBE", self._uri, ("Accept", "application/sdp"))
         if described.status in _REDIRECTION:
             return _moved(described.first("location"), parts.username, parts.password)
         self.track = sdp.first_video(described.body.decode("utf-8", "replace"))
         if self.track.reordered:
-            raise NotUnderstoodError
-        base = described.first("content-base") or described.first("content-location") or self._uri
-        self._set_up(_joined(base, self.track.control))
+            raise NotUnderstoodError("packets out of order")
+        said = (described.first("content-base"), described.first("content-location"))
+        base = next((uri for uri in said if _is_address(uri)), self._uri)
         self._playing = _joined(base, self.track.aggregate)
+        self._set_up(
+            _joined(self._playing if _is_address(self.track.aggregate) else base, self.track.control)
+        )
         self._ask("PLAY", self._playing, ("Range", "npt=0.000-"))
         return ""
 
     def _set_up(self, uri: str) -> None:
         answer = self._ask("SETUP", uri, ("Transport", "RTP/AVP/TCP;unicast;interleaved=0-1"))
-        self._name, _, rest = answer.first("session").partition(";")
-        timeout = rest.strip().lower().removeprefix("timeout=").strip()
-        session_s = float(timeout) if timeout.isdecimal() else _USUAL_SESSION_S
+        session = answer.first("session")
+        self._name = session.partition(";")[0].strip()
+        timeout = _TIMEOUT.search(session)
+        session_s = float(timeout[1]) if timeout is not None else _USUAL_SESSION_S
         self._pause_s = max(_SHORTEST_PAUSE_S, session_s / 2.5)
         self._due_mono_s = self._clock.mono_s() + self._pause_s
-        said = answer.first("transport").lower().partition("interleaved=")[2].partition(";")[0].split("-")
-        if not said[0].isdecimal() or int(said[0]) > _LAST_CHANNEL:
-            raise NotUnderstoodError
-        self.channels = int(said[0]), int(said[0]) + 1
+        self.channels = _channels(answer.first("transport"))
 
     def _ask(
         self, method: str, uri: str, *headers: tuple[str, str], checked: bool = True
     ) -> messages.Response:
         """Return the answer to a request, asked again with an authorization where one is wanted."""
-        while True:
+        for _ in range(_TRIES):
             self.connection.send(self._request(method, uri, *headers))
             answer = self._answer()
-            refused = answer.status == _UNAUTHORIZED
-            if not refused or not self._authorization.challenged(answer.all("www-authenticate")):
+            if answer.status != _UNAUTHORIZED:
+                self._authorization.accepted()
                 break
-        if checked and answer.status != _OK and answer.status not in _REDIRECTION:
+            if not self._authorization.challenged(answer.all("www-authenticate")):
+                break
+        if answer.status == _UNAUTHORIZED or (
+            checked and answer.status != _OK and answer.status not in _REDIRECTION
+        ):
             raise _refusal(answer.status)
         return answer
 
@@ -176,10 +190,15 @@ class Session:
     def _message(self) -> messages.Response | None:
         """Return the response at the front of what has come, once it is whole."""
         connection = self.connection
+        came = bytes(connection.view[connection.start : connection.end])
+        data = came.lstrip(b"\r\n")  # some end their bodies with a line more than they count
+        connection.start += len(came) - len(data)
+        if data[:1] == _DOLLAR:
+            return None  # a packet that is not whole yet
         try:
-            parsed = messages.parse(bytes(connection.view[connection.start : connection.end]))
-        except messages.ProtocolError:
-            failure: Exception = NotUnderstoodError()
+            parsed = messages.parse(data)
+        except messages.ProtocolError as error:
+            failure: Exception = NotUnderstoodError(str(error))
             if self._number == 1:
                 failure = UnreachableError("what answers does not speak RTSP")
         else:
@@ -200,18 +219,32 @@ class Session:
             stop = start + FRAME_HEADER + size
             if stop > connection.end:
                 return
-            self._early_bytes += size
+            self._early_bytes += size + _EARLY_EACH
             if self._early_bytes <= _EARLY_BYTES:
                 packet = bytes(connection.view[start + FRAME_HEADER : stop])
                 self.early.append((connection.buffer[start + 1], packet))
             connection.start = stop
 
 
+def _channels(transport: str) -> tuple[int, int]:
+    """Return the channels of pictures and of reports that a camera has chosen; those asked for where it does not say."""
+    found = _CHANNELS.search(transport)
+    if found is None and "/TCP" in transport.upper():
+        return 0, 1
+    if found is None or int(found[1]) > _LAST_CHANNEL:
+        raise NotUnderstoodError("another transport than was asked for")
+    return int(found[1]), int(found[2] or int(found[1]) + 1)
+
+
+def _is_address(uri: str) -> bool:
+    return uri.lower().startswith(("rtsp://", "rtsps://"))
+
+
 def _joined(base: str, control: str) -> str:
     """Return where a track is set up, as FFmpeg and Live555 put it together (cameras expect that, not RFC 1808)."""
     if control in {"", "*"}:
         return base
-    if control.lower().startswith(("rtsp://", "rtsps://")):
+    if _is_address(control):
         return control
     return f"{base}{'' if base.endswith('/') else '/'}{control}"
 
@@ -228,7 +261,7 @@ def _moved(location: str, user: str | None, password: str | None) -> str:
     if user is None or parts.username is not None:
         return location
     who = user if password is None else f"{user}:{password}"
-    return parts._replace(netloc=f"{quote(unquote(who), safe=':%')}@{parts.netloc}").geturl()
+    return parts._replace(netloc=f"{who}@{parts.netloc}").geturl()
 
 
 def _refusal(status: int) -> SourceError:

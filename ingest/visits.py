@@ -7,7 +7,8 @@ can hold a demuxer inside native code) costs its slot until it does, and nothing
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 _LONGEST_SLEEP_S = 1.0
 _SHORTEST_SLEEP_S = 0.001
 _HUNG_S = 60.0  # past its time, a visit will hardly come back
+_INFINITE = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,29 @@ class Brought:
 
     outcome: Outcome
     seen_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VisitsNow:
+    """How visits stand.
+
+    Attributes:
+        outcomes: visits that are over, by what they brought; one that hung counts as failed.
+        missed, restated: promises that were broken, and how often bounds were made longer so that none would be.
+        busy, stuck: visits that go on, and those that have not come back; these are not among `busy`.
+        promoted: cameras that are watched without a break for a while.
+        bounds_s: the revisit bound of each other camera that takes turns, as it is stated now, seconds.
+        usual_s: after how long each of them usually becomes due again, as things are now, seconds.
+    """
+
+    outcomes: Mapping[Outcome, int]
+    missed: int
+    restated: int
+    busy: int
+    stuck: int
+    promoted: int
+    bounds_s: tuple[float, ...]
+    usual_s: tuple[float, ...]
 
 
 class Visitor(Protocol):
@@ -100,6 +125,7 @@ class Visits:
         self._held: frozenset[str] = frozenset()
         self._workers = [_Worker(self._work, number) for number in range(budget.slots)]
         self._steward = threading.Thread(target=self._steer, name="visits", daemon=True)
+        self._outcomes: Counter[Outcome] = Counter()
         self.done = self.failed = self.mistakes = self.abandoned = 0
 
     def start(self) -> None:
@@ -200,6 +226,30 @@ class Visits:
         """
         with self._lock:
             return self._attention.turns_taken(camera_id, self._clock.mono_s())
+
+    def now(self, cameras: Iterable[str]) -> VisitsNow:
+        """Return how visits stand, and what is stated to `cameras`; those that are not watched are left out."""
+        promoted, bounds_s, usual_s = 0, list[float](), list[float]()
+        with self._lock:
+            attention = self._attention
+            for camera_id in cameras:
+                with suppress(KeyError):
+                    if attention.by_s(camera_id) == _INFINITE:
+                        promoted += 1
+                        continue
+                    bounds_s.append(attention.bound_s(camera_id))
+                    usual_s.append(attention.usual_s(camera_id))
+            workers = self._workers
+            return VisitsNow(
+                outcomes={outcome: self._outcomes[outcome] for outcome in Outcome},
+                missed=attention.missed,
+                restated=attention.restatements,
+                busy=sum(worker.visit is not None and not worker.given_up for worker in workers),
+                stuck=sum(worker.given_up for worker in workers),
+                promoted=promoted,
+                bounds_s=tuple(bounds_s),
+                usual_s=tuple(usual_s),
+            )
 
     def begin_afresh(self) -> None:
         """Count the coverage of all cameras from now on, as on a new day."""
@@ -305,6 +355,7 @@ class Visits:
         now_s = self._clock.mono_s()
         self.done += 1
         self.failed += not brought.outcome.saw
+        self._outcomes[brought.outcome] += 1
         by_s = self._attention.visited(visit.camera_id, now_s, brought.outcome, took_s, brought.seen_s)
         if by_s is not None:
             self._promise(visit.camera_id, by_s)

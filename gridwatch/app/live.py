@@ -83,6 +83,11 @@ class Shard:
         ]
         self._ticker = threading.Thread(target=self._tick, name="tick", daemon=True)
 
+    @property
+    def turns(self) -> TakingTurns | None:
+        """What has the cameras visited in turn; None where all are read all the time."""
+        return self._turns
+
     def take_turns(self, turns: TakingTurns) -> None:
         """Have the cameras visited in turn, in place of being read all the time. Before there are any."""
         self._turns = turns

@@ -6,7 +6,7 @@ pictures to the camera's own steps and leaves, and a camera on which something m
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, tzinfo
@@ -119,6 +119,11 @@ class TakingTurns:
             self._start_held()
         if turning:
             log.info("taking_turns", cameras=len(turning), without_a_break=len(self.held))
+
+    @property
+    def turning(self) -> Collection[str]:
+        """The ids of the cameras that take turns, also those that are watched without a break for a while."""
+        return self._turning.keys()
 
     @property
     def stuck(self) -> bool:

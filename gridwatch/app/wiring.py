@@ -30,6 +30,7 @@ from events.retention import Retention
 from events.stores.sql import Store
 from events.times import CHINA
 from events.tokens import TokenBook
+from gridwatch.app.attention_metrics import AttentionCollector
 from gridwatch.app.camera_wiring import CameraWiring
 from gridwatch.app.cameras import CANARY_ID
 from gridwatch.app.canary import Canary, CanaryRules, canary_camera
@@ -212,6 +213,8 @@ def _metrics(shard: Shard, relay: Relay, minder: Minder) -> CollectorRegistry:
     registry.register(PipelineCollector(shard, relay.backlog))
     registry.register(QueueCollector(relay))
     registry.register(OperationsCollector(minder.operations, minder.canary))
+    if shard.turns is not None:
+        registry.register(AttentionCollector(shard.turns))
     return registry
 
 

@@ -103,7 +103,7 @@ def make_packet():
 def until():
     """Return a function that waits until a condition holds, and fails when it does not in time."""
 
-    def wait(condition, within_s=5.0):
+    def wait(condition, within_s=20.0):
         end = time.monotonic() + within_s
         while not condition():
             assert time.monotonic() < end, f"not within {within_s} s"
@@ -177,16 +177,23 @@ class Scripted:
     """A camera that says what it is told to say, to one client at a time.
 
     Args:
-        answers: method → status line and headers in place of the usual answer; None: no answer at all.
+        answers: method → status line and headers in place of the usual answer; None: no answer at all; (): the usual one; or
+            a function that returns one of these for a request.
         reports: send an RTCP sender report every 50 ms after PLAY, and no picture.
         greeting: bytes sent at once, before any request.
+        streams: bytes sent before PLAY's answer, and behind it.
+        piece: how many bytes of an answer are sent at once.
     """
 
-    def __init__(self, media=H264, answers=None, *, reports=False, greeting=b""):
+    def __init__(
+        self, media=H264, answers=None, *, reports=False, greeting=b"", streams=(b"", b""), piece=1 << 20
+    ):
         self._media, self._answers, self._reports, self._greeting = media, answers or {}, reports, greeting
+        self._streams, self._piece = streams, piece
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.requests = []
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
 
@@ -194,6 +201,8 @@ class Scripted:
         return f"rtsp://{user}127.0.0.1:{self.port}/live"
 
     def close(self):
+        """End it, whoever is still connected."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -212,7 +221,7 @@ class Scripted:
     def _serve(self, client):
         client.settimeout(0.05)
         buffer, playing = b"", False
-        while True:
+        while not self._closed.is_set():
             try:
                 data = client.recv(4096)
             except TimeoutError:
@@ -238,11 +247,17 @@ class Scripted:
             lines, body = [*lines, "Content-Type: application/sdp"], SDP + self._media
         if method == "SETUP":
             lines += ["Session: 1", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"]
-        if method in self._answers:
-            lines, body = self._answers[method], ""
+        said = self._answers.get(method, ())
+        said = said(head) if callable(said) else said
+        if said != ():
+            lines, body = said, body if said and " 200 " in said[0] else ""
+        before, behind = self._streams if method == "PLAY" else (b"", b"")
+        text = ""
         if lines is not None:
             text = "\r\n".join([*lines, sequence, f"Content-Length: {len(body)}", "", body])
-            client.sendall(text.encode())
+        data = before + text.encode() + behind
+        for at in range(0, len(data), self._piece):
+            client.sendall(data[at : at + self._piece])
 
 
 @pytest.fixture
