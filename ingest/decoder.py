@@ -10,7 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from ingest import annexb
 from ingest.errors import DamagedError
-from ingest.frame import DecodedFrame
+from ingest.frame import DecodedFrame, Shrinker
 from ingest.packets import Packet
 
 _GPU_MISSES = 3
@@ -36,10 +36,12 @@ class KeyDecoder:
 
     Attributes:
         device: what decodes now.
+        shrinker: makes the pictures' luma small, for whoever asked for them.
     """
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
+        self.shrinker = Shrinker()
         self._contexts: dict[tuple[str, str, bool], VideoCodecContext] = {}
         self._misses = 0
 

@@ -59,7 +59,7 @@ class Following:
         """Take the next packet into the ring, and into what waits where the camera is followed."""
         with self._lock:
             self._ring.append(packet)
-            if self.active:
+            if self.followed or self.everything:
                 self._put(packet)
 
     def wish(self, interest: Interest) -> None:

@@ -2,13 +2,19 @@
 """A decoded picture over FFmpeg's own planes: nothing is copied or scaled until somebody asks for it."""
 
 import threading
+from collections import OrderedDict
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 _EIGHT_BITS = 8
+_PLAIN = frozenset({"yuv420p", "yuvj420p", "nv12", "gray"})  # what decoders mostly give: luma first, 8 bits
+_SIZES = 8
+_LINES = 3
+_THREADS = 1  # FFmpeg's scaler else starts one for each core, anew for every picture
 _JPEG_QUALITY = 82
 
 
@@ -76,16 +82,53 @@ class DecodedFrame:
         if self.width <= max_width:
             return self
         height = max(2, round(self.height * max_width / self.width) // 2 * 2)
-        return DecodedFrame(self._video.reformat(max_width, height, interpolation="FAST_BILINEAR"))
+        return DecodedFrame(
+            self._video.reformat(max_width, height, interpolation="FAST_BILINEAR", threads=_THREADS)
+        )
 
     def _scaled(self, width: int, height: int) -> av.VideoFrame:
-        return self._video.reformat(width, height, "bgr24", interpolation="AREA")
+        return self._video.reformat(width, height, "bgr24", interpolation="AREA", threads=_THREADS)
 
     def _as(self, pixel_format: str) -> av.VideoFrame:
-        return self._video.reformat(format=pixel_format)
+        return self._video.reformat(format=pixel_format, threads=_THREADS)
+
+
+class Shrinker:
+    """Luma of any size averaged down to another. One thread at a time; one serves all cameras of a worker.
+
+    Of a large picture some lines are left out: three for a line of the small one, each averaged over its whole width, are
+    enough for its noise to vanish. FFmpeg's scaler takes half as long as OpenCV's for the same within one level; what it
+    prepares for a size costs as much as ten pictures, and is kept for the eight sizes that were seen last.
+    """
+
+    def __init__(self) -> None:
+        self._scalers: OrderedDict[tuple[int, ...], VideoReformatter] = OrderedDict()
+
+    def shrink(self, luma: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+        """Return `luma`, (any, any) uint8, as (height, width) uint8, which may be `luma` itself, and need not be contiguous."""
+        if luma.shape == (height, width):
+            return luma
+        if luma.shape[0] < height or luma.shape[1] < width:  # made larger: the two do not agree there
+            larger: NDArray[np.uint8] = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
+            return larger
+        every = max(1, luma.shape[0] // (_LINES * height))
+        lines = luma[every // 2 :: every]
+        # from grey to grey: the range of luma stays as it is
+        grey = av.VideoFrame.from_numpy_buffer(lines, "gray")
+        scaler = self._scaler((*lines.shape, width, height))
+        return _plane(scaler.reformat(grey, width, height, interpolation="AREA", threads=_THREADS))
+
+    def _scaler(self, sizes: tuple[int, ...]) -> VideoReformatter:
+        scaler = self._scalers.pop(sizes, None) or VideoReformatter()
+        self._scalers[sizes] = scaler
+        if len(self._scalers) > _SIZES:
+            self._scalers.popitem(last=False)
+        return scaler
 
 
 def _has_plain_luma(video: av.VideoFrame) -> bool:
+    if video.format.name in _PLAIN:
+        return True
     first = video.format.components[0]
     return (
         first.is_luma

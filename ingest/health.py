@@ -9,6 +9,7 @@ a shower are no faults of a camera. What cannot be told from pictures stands in 
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +26,10 @@ _FLAT_SPREAD, _FLAT_LEVEL = 18, 90
 _BLUR_ENTER, _BLUR_LEAVE = 0.5, 0.65
 _FLATTENED, _DARKENED, _DARK_LEVEL = 0.4, 0.6, 90.0
 _SAME_LIGHT = 0.7  # correlation of coarse luma: a picture out of focus keeps it, a covered one does not
-_SHARPNESS_EVERY_S = 6.0
+_SHARPNESS_EVERY_S = 5.5
+# While all is well and nothing changes; only what changes slowly waits so long. Noise of a usual camera makes a mean
+# difference below 1.5 levels; another view, or one out of focus, makes a larger one.
+_JUDGED_EVERY_S, _SAME_LEVELS = 5.5, 1.5
 _USUAL_TAU_S, _USUAL_EVERY_S = 600.0, 10.0
 _USUAL_PICTURES = 8
 _STEADY_PICTURES = 3
@@ -84,7 +88,16 @@ class PictureHealth:
         self._away = _Lasting(0.0, bounds.good_pictures, pictures=1)
         self._blurred = _Lasting(bounds.blurred_s, bounds.good_pictures)
         self._usual = _Usual()
-        self._sharp_mono_s = -math.inf
+        self._lastings = (
+            self._black,
+            self._washed_out,
+            self._covered,
+            self._moved,
+            self._away,
+            self._blurred,
+        )
+        self._sharp_mono_s = self._well_mono_s = -math.inf
+        self._well, self._well_small = Seen(None, at_home=True), np.empty((HEIGHT, WIDTH), np.uint8)
         self._accepted = False
 
     def see(self, small: NDArray[np.uint8], at_mono_s: float, *, is_key: bool = True) -> Seen:
@@ -98,6 +111,10 @@ class PictureHealth:
             self._learn_anew()
         if is_key:
             self._recurrence.see(small, at_mono_s, shrunk=self._noise.shrunk)
+        if self._is_still_well(small, at_mono_s):
+            if is_key:
+                self._noise.see(small, at_mono_s, repeated=self._recurrence.repeated)
+            return self._say() if self._frozen else self._well
         picture = look_at(small)
         black = picture.high <= _BLACK_LEVEL and picture.high - picture.low <= _BLACK_SPREAD
         flat = picture.high - picture.low <= _FLAT_SPREAD and picture.low >= _FLAT_LEVEL
@@ -111,6 +128,7 @@ class PictureHealth:
             self._noise.see(small, at_mono_s, repeated=self._recurrence.repeated)
         if not self._frozen:
             self._vote_on_view(picture, view, at_mono_s)
+        self._remember(small, view, at_mono_s)
         return self._say()
 
     def accept(self) -> None:
@@ -123,6 +141,7 @@ class PictureHealth:
 
     def _learn_anew(self) -> None:
         self._view.accept()
+        self._well_mono_s = -math.inf
         self._usual = _Usual()
         for lasting in (self._covered, self._moved, self._away, self._blurred):
             lasting.clear()
@@ -131,6 +150,25 @@ class PictureHealth:
     @property
     def _frozen(self) -> bool:
         return self._recurrence.frozen or self._noise.frozen
+
+    def _is_still_well(self, small: NDArray[np.uint8], at_mono_s: float) -> bool:
+        """Tell whether a picture hardly differs from one that was judged a moment ago, in which nothing was wrong.
+
+        Then nothing is wrong in it either, and judging it would cost most of what a key frame costs beside its decoding.
+        """
+        if not 0.0 <= at_mono_s - self._well_mono_s < _JUDGED_EVERY_S or self._frozen:
+            return False
+        return cv2.norm(small, self._well_small, cv2.NORM_L1) <= _SAME_LEVELS * small.size
+
+    def _remember(self, small: NDArray[np.uint8], view: View, at_mono_s: float) -> None:
+        """Keep a picture in which nothing is wrong, its sharpness included, nor was a moment ago; a dome is judged each time."""
+        doubts = any(lasting.began_mono_s is not None for lasting in self._lastings)
+        measured = self._usual.knows_sharpness and self._sharp_mono_s == at_mono_s
+        if self._patrols or doubts or not measured or view is not View.HOME:
+            self._well_mono_s = -math.inf
+            return
+        self._well_mono_s = at_mono_s
+        np.copyto(self._well_small, small)
 
     def _vote_on_view(self, picture: Picture, view: View, at_mono_s: float) -> None:
         blurred = self._is_blurred(picture, view, at_mono_s)

@@ -4,7 +4,6 @@
 from collections.abc import Iterator, Sequence
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from ingest.errors import DamagedError, StreamEndedError
 from ingest.follow import Cadence, Follower
 from ingest.follow_budget import FollowBudget
 from ingest.following import LOOKS_STEP_S, Following
-from ingest.frame import DecodedFrame
+from ingest.frame import DecodedFrame, Shrinker
 from ingest.gate import HEIGHT, WIDTH, Gate
 from ingest.health import PictureHealth
 from ingest.hint import SizeHint
@@ -92,7 +91,7 @@ class CameraIntake:
         self._chain = 0
         self._cadence = Cadence(LOOKS_STEP_S)
         self._gate_cadence = Cadence(_GATE_STEP_S)
-        self._small = np.empty((HEIGHT, WIDTH), np.uint8)
+        self._shrinker = Shrinker()
         self._picture_mono_s = float("-inf")
         self._restless = False
         self._change = 0.0
@@ -132,7 +131,7 @@ class CameraIntake:
         Raises:
             DamagedError: the key frame cannot be decoded.
         """
-        self._device, self._handed = decoder.device, False
+        self._device, self._shrinker, self._handed = decoder.device, decoder.shrinker, False
         self.following.renew()
         if self.following.active:
             yield from self._followed()
@@ -159,12 +158,11 @@ class CameraIntake:
         if not packet.is_key and not self._is_for_gate(packet):
             return self._followed_look(packet, frame)
         self._gate_cadence.passed(packet.at_mono_s)
-        self.sight.decoded(packet.at_mono_s)
-        small = self._shrink(frame)
+        small, seen = self._shrink(frame), None
         if self._health is not None:
             seen = self._health.see(small, packet.at_mono_s, is_key=packet.is_key)
             self._at_home = seen.at_home
-            self.sight.pictured(seen)
+        self.sight.decoded(packet.at_mono_s, seen)
         why, self._change = self._gate.admit(small, packet.at_mono_s)
         was_restless, self._restless = self._restless, why is LookReason.SUSPECT
         before = self._looked_into(packet) if self._restless and not was_restless else []
@@ -277,11 +275,7 @@ class CameraIntake:
         return self.following.everything and self._gate_cadence.is_due(packet.at_mono_s)
 
     def _shrink(self, frame: DecodedFrame) -> NDArray[np.uint8]:
-        luma = frame.luma()
-        if luma.shape == self._small.shape:
-            return luma
-        cv2.resize(luma, (WIDTH, HEIGHT), dst=self._small, interpolation=cv2.INTER_AREA)
-        return self._small
+        return self._shrinker.shrink(frame.luma(), WIDTH, HEIGHT)
 
     def _looked_into(self, key: Packet) -> list[Look]:
         """Return looks at what lies between a key frame that showed a change and the one before it."""

@@ -14,20 +14,16 @@ _SHORT_FOR = 3  # groups
 class _Gop:
     """A key frame and what refers to it."""
 
-    __slots__ = ("packets", "size", "whole")
+    __slots__ = ("packets", "session", "size", "whole")
 
     def __init__(self, key: Packet) -> None:
         self.packets = [key]
-        self.size = key.size
+        self.size, self.session = key.size, key.session
         self.whole = True
 
     @property
     def began_mono_s(self) -> float:
         return self.packets[0].at_mono_s
-
-    @property
-    def session(self) -> int:
-        return self.packets[0].session
 
 
 class Ring:
@@ -78,19 +74,22 @@ class Ring:
 
     def append(self, packet: Packet) -> None:
         """Keep `packet`, and let go of what is too old or too much."""
+        size = packet.size
         with self._lock:
             if packet.is_key:
                 self._measure()
-            self._make_room(packet)
-            if packet.is_key and packet.size <= self._max_bytes:
+            if self._bytes + size > self._max_bytes:
+                self._make_room(packet)
+            if packet.is_key and size <= self._max_bytes:
                 self._gops.append(_Gop(packet))
-                self._bytes += packet.size
+                self._bytes += size
                 self._cut = False
                 self._expire()
             elif self._continues(packet):
-                self._gops[-1].packets.append(packet)
-                self._gops[-1].size += packet.size
-                self._bytes += packet.size
+                gop = self._gops[-1]
+                gop.packets.append(packet)
+                gop.size += size
+                self._bytes += size
             else:
                 self._cut = True
                 self.dropped += 1

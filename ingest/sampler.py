@@ -36,6 +36,7 @@ class Sampler:
         self._last_mono_s = 0.0
         self._without_s = 0.0  # since the last key frame, while packets came
         self._intervals: deque[float] = deque(maxlen=9)
+        self._usual_s = RAREST_KEY_S  # their median
 
     @property
     def unproven(self) -> bool:
@@ -52,9 +53,10 @@ class Sampler:
         if packet.session != self._session:
             self._session, self._keys, self._without_s = packet.session, 0, 0.0
             self._intervals.clear()
-            self._last_mono_s = packet.at_mono_s
-        self._without_s += min(max(packet.at_mono_s - self._last_mono_s, 0.0), _LONGEST_STEP_S)
-        self._last_mono_s = packet.at_mono_s
+            self._usual_s, self._last_mono_s = RAREST_KEY_S, packet.at_mono_s
+        step_s, self._last_mono_s = packet.at_mono_s - self._last_mono_s, packet.at_mono_s
+        if step_s > 0.0:
+            self._without_s += min(step_s, _LONGEST_STEP_S)
         if packet.is_key:
             return self._key(packet)
         first = self.unproven and (self._without_s > _FIRST_GROUP_S or memory_share >= _FULL)
@@ -64,8 +66,7 @@ class Sampler:
 
     def _patience_s(self) -> float:
         """Return how long a key frame is waited for: of a camera that sent one a second it is missed before it is blind."""
-        usual_s = sorted(self._intervals)[len(self._intervals) // 2] if self._intervals else RAREST_KEY_S
-        return min(RAREST_KEY_S, max(_FIRST_GROUP_S, 3 * usual_s))
+        return min(RAREST_KEY_S, max(_FIRST_GROUP_S, 3 * self._usual_s))
 
     def _key(self, packet: Packet) -> bool:
         if _heals_later(packet):
@@ -75,6 +76,7 @@ class Sampler:
             self.keyless = False
         if self._keys:
             self._intervals.append(self._without_s)
+            self._usual_s = sorted(self._intervals)[len(self._intervals) // 2]
         self._keys, self._without_s = self._keys + 1, 0.0
         if 0.0 <= packet.at_mono_s - self._admitted_mono_s < _LEAST_INTERVAL_S:
             return False  # a camera that sends key frames only must not cost as much as ten others

@@ -89,6 +89,7 @@ class Sight:
         self._decoded: tuple[float, datetime] | None = None
         self._key_mono_s = 0.0
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
+        self._usual_s = 0.0  # their median
         self._answered_mono_s = 0.0
         self._look: tuple[float, datetime] | None = None
         self._next_by_mono_s: float | None = None
@@ -110,27 +111,24 @@ class Sight:
         with self._lock:
             self._trouble, self._failing = (fault, reason), True
 
-    def decoded(self, at_mono_s: float) -> None:
-        """Say that a picture of the time `at_mono_s` was decoded now."""
+    def decoded(self, at_mono_s: float, seen: Seen | None = None) -> None:
+        """Say that a picture of the time `at_mono_s` was decoded now, and what it shows where somebody judged it."""
         with self._lock:
-            self._judge()
             gap_s, quiet = at_mono_s - self._key_mono_s, self._quiet()
-            if quiet:  # the time without pictures is nobody's silence
+            if quiet:
+                self._judge()  # since when it was blind: by time alone it becomes so, and nothing else
+                # the time without pictures is nobody's silence
                 self._answered_mono_s, self._unknown = self._clock.mono_s(), ""
             # Nor is it a key interval, unless the stream ran on without a failure: then key frames are simply rare here.
             if 0 < gap_s <= _RAREST_KEYS_S and (self._trouble is None or not quiet):
                 self._intervals.append(gap_s)
+                self._usual_s = sorted(self._intervals)[len(self._intervals) // 2]
             self._key_mono_s = at_mono_s
             self._decoded = self._clock.mono_s(), self._clock.now()
             self._trouble, self._failing = None, False
+            self._seen = seen or self._seen
             if self._offered_mono_s is not None:
                 self._next_by_mono_s = self._offered_mono_s
-            self._judge()
-
-    def pictured(self, seen: Seen) -> None:
-        """Say what the last decoded picture shows: see `health`."""
-        with self._lock:
-            self._seen = seen
             self._judge()
 
     def looked(self, look: Look) -> None:
@@ -241,31 +239,32 @@ class Sight:
 
     def _judge(self) -> None:
         new, old = self._seen_now(), self._verdict
+        if new is old:
+            return
         since = old.since if new.state is old.state else max(new.since, old.since)
         self._verdict = _Verdict(new.state, new.fault, new.reason, since)
 
     def _seen_now(self) -> _Verdict:
-        now = self._clock.now()
+        """Return what is so now: the very verdict that stands where the camera goes on seeing."""
         if self._switched is not None:
-            state, fault, reason = self._switched
-            return _Verdict(state, fault, reason, now)
+            return _Verdict(*self._switched, self._clock.now())
         if self._silent():
-            fault, reason = self._why_silent()
-            return _Verdict(
-                SightState.BLIND, fault, reason, now if self._decoded is None else self._decoded[1]
-            )
-        return self._seen_of_pictures(now)
+            since = self._clock.now() if self._decoded is None else self._decoded[1]
+            return _Verdict(SightState.BLIND, *self._why_silent(), since)
+        return self._seen_of_pictures()
 
-    def _seen_of_pictures(self, now: datetime) -> _Verdict:
+    def _seen_of_pictures(self) -> _Verdict:
         if self._seen.fault in _BLINDING:
             return self._pictured_verdict(SightState.BLIND)
         if self._unanswered():
-            return _Verdict(SightState.DEGRADED, Fault.UNANSWERED, self._unknown, now)
+            return _Verdict(SightState.DEGRADED, Fault.UNANSWERED, self._unknown, self._clock.now())
         if self._seen.fault is not None:
             return self._pictured_verdict(SightState.DEGRADED)
         if self._pace.slow:
-            return _Verdict(SightState.DEGRADED, Fault.SLOW, _WORDS[Fault.SLOW], now)
-        return _Verdict(SightState.SEEING, None, "", now)
+            return _Verdict(SightState.DEGRADED, Fault.SLOW, _WORDS[Fault.SLOW], self._clock.now())
+        if self._verdict.state is SightState.SEEING:
+            return self._verdict
+        return _Verdict(SightState.SEEING, None, "", self._clock.now())
 
     def _pictured_verdict(self, state: SightState) -> _Verdict:
         """Return a fault of the picture, since it began, not since it had lasted long enough to be told."""
@@ -283,7 +282,7 @@ class Sight:
         """Tell whether no picture has come for longer than is usual."""
         if self._decoded is None:
             return True
-        bound_s = max(self._bounds.blind_after_s, self._bounds.key_intervals * self._usual_s())
+        bound_s = max(self._bounds.blind_after_s, self._bounds.key_intervals * self._usual_s)
         return self._clock.mono_s() - self._decoded[0] > bound_s
 
     def _why_silent(self) -> tuple[Fault, str]:
@@ -296,12 +295,9 @@ class Sight:
     def _unanswered(self) -> bool:
         """Tell whether looks fail, or pictures came long after the last answer."""
         newest = self._decoded[0] if self._decoded else 0.0
-        if newest - self._answered_mono_s > max(self._bounds.answer_within_s, 2 * self._usual_s()):
+        if newest - self._answered_mono_s > max(self._bounds.answer_within_s, 2 * self._usual_s):
             self._unknown = self._unknown or "the network does not answer"
         return self._unknown != ""
-
-    def _usual_s(self) -> float:
-        return sorted(self._intervals)[len(self._intervals) // 2] if self._intervals else 0.0
 
 
 def _switched_words(watch: Watch) -> str:

@@ -151,7 +151,8 @@ class Copy:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
             # Where a test runs on both databases, the one that is everywhere is enough.
-            options = ("-q", "-k", "not postgresql", f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}")
+            options = ["-q", "-k", "not postgresql", f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}"]
+            options += ["-p", "no:rerunfailures"]  # a test that is red once is red
             told = self._python("-m", "pytest", *options, *tests)
             cases = list(ET.parse(report).iter("testcase")) if report.is_file() else []
         if not cases:  # one id that is not there keeps pytest from running any

@@ -32,6 +32,12 @@ def test_doubles():
 def test_zero():
     assert price(0) == 0
 
+RUNS = []
+
+def test_once():
+    RUNS.append(price(2))
+    assert RUNS[-1] == 4 or len(RUNS) > 1
+
 def test_broken_anyway():
     assert price(1) == 3
 """
@@ -120,6 +126,13 @@ def test_a_run_in_which_all_hold_passes(shop):
     """Exit 0, and the last line says so."""
     code, said = shop(halves={})
     assert (code, said.splitlines()[-1]) == (0, "PASS 1 breakages")
+
+
+def test_a_test_that_is_red_once_is_red(shop, tmp_path):
+    """Where the tree runs failing tests again, its breakages are tried without that."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nreruns = 1\n")
+    code, said = shop(once={"tests": ["tests/test_shop.py::test_once"]})
+    assert code == 0, said
 
 
 @pytest.mark.parametrize(

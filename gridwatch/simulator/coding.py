@@ -49,6 +49,7 @@ class Coding:
     Attributes:
         bit_rate: bits a second, held over one second.
         b_frames: pictures in a row that refer to later ones.
+        x264: more parameters of the H.264 encoder, as "name=value:name=value"; H.265 takes none.
         gop_s: seconds from key to key where the coder places them (OPEN, INTRA_REFRESH).
     """
 
@@ -61,6 +62,7 @@ class Coding:
     gop_s: float = 2.0
     b_frames: int = 0
     preset: str = "ultrafast"
+    x264: str = ""
 
     @property
     def gop_frames(self) -> int:
@@ -189,7 +191,7 @@ def _x264_options(coding: Coding) -> dict[str, str]:
         params += ":open-gop=1" if coding.keys is Keys.OPEN else ":intra-refresh=1"
     else:
         params += ":keyint=infinite"
-    return options | {"x264-params": params}
+    return options | {"x264-params": f"{params}:{coding.x264}" if coding.x264 else params}
 
 
 def _x265_options(coding: Coding) -> dict[str, str]:

@@ -261,7 +261,8 @@ def _camera(camera_id: str) -> Camera:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, empty_file: Path) -> Iterator[World]:
+    shutil.copy(empty_file, tmp_path / "gridwatch.db")
     city = World(tmp_path)
     yield city
     city.store.close()

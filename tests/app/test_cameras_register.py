@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From the register to the cameras that are watched: at the start, after a change, and when one cannot be used."""
 
+import shutil
+
 import pytest
 import structlog.testing
 
@@ -23,7 +25,8 @@ cameras:
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, empty_file):
+    shutil.copy(empty_file, tmp_path / "gridwatch.db")
     with Store.open(f"sqlite:///{tmp_path / 'gridwatch.db'}") as store:
         yield store
 

@@ -4,7 +4,7 @@
 One is missing: what this simulator's encoder makes of a frozen picture is not told every time (docs/sight.md); frozen
 pictures are shown to the judge in tests/ingest/test_health_coded.py.
 
-All cameras stand in one city and are broken at the same moment, so that the table takes three minutes in all. Each is
+All cameras stand in one city and are broken at the same moment, so that the table takes two minutes in all. Each is
 read, decoded and judged by the real parts with their usual bounds; only the network is one that answers at once.
 """
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +34,8 @@ from gridwatch.core.zone import Kind, Zone
 from models.service.device import Device
 from models.service.inference import InferenceService, ServiceSettings
 
-BROKEN_FOR_S, MENDED_WITHIN_S = 75.0, 50.0
+BROKEN_FOR_S, TOLD_WITHIN_S, MENDED_WITHIN_S = 50.0, 75.0, 50.0
+STEADY_S = 3.0  # that all see again
 SEEN_WITHIN_S = 60.0
 WELL = 3  # cameras that nothing is done to
 
@@ -51,6 +52,8 @@ class Row:
         within_s: from when the fault begins until the state says so.
         note: what is said beside the state.
         mends: whether the camera sees again within `MENDED_WITHIN_S` after the fault has ended.
+
+    A fault lasts `BROKEN_FOR_S`, and longer where one of the table was not told until then.
     """
 
     name: str
@@ -145,10 +148,11 @@ class Told:
 
 @dataclass
 class Table:
-    """What was told of each row's camera, and of those that were left alone."""
+    """What was told of each row's camera, and of those that were left alone; when the faults ended."""
 
     of: dict[str, Told]
     well: list[Told]
+    mended_s: float
 
 
 def ask(port: int, **asked: object) -> dict:
@@ -189,7 +193,20 @@ def shard_of(cameras: list[Camera]) -> Shard:
 
 
 @pytest.fixture(scope="module")
-def table(city) -> Table:
+def tables() -> list[Table]:
+    """What was measured: once, and once more where a row has to be run again."""
+    return []
+
+
+@pytest.fixture
+def table(request, city, tables) -> Table:
+    runs = getattr(request.node, "execution_count", 1)
+    while len(tables) < runs:
+        tables.append(measured(city))
+    return tables[runs - 1]
+
+
+def measured(city: dict) -> Table:
     zone = Zone("yard", frozenset({Kind.FIRE}), ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9)))
     rows = [*TABLE, *[None] * WELL]
     cameras = [
@@ -204,16 +221,17 @@ def table(city) -> Table:
     try:
         _wait_until_all_see(shard)
         time.sleep(20)  # each camera's own usual: rate, sharpness, noise, home view
-        told = _break_and_mend(shard, city)
+        told, mended_s = _break_and_mend(shard, city)
     finally:
         threading.Thread(target=shard.stop).start()
-    table = Table({row.label: told[n] for n, row in enumerate(TABLE)}, told[len(TABLE) :])
+    table = Table({row.label: told[n] for n, row in enumerate(TABLE)}, told[len(TABLE) :], mended_s)
     if file := os.environ.get("GRIDWATCH_FAULT_TABLE"):
-        Path(file).write_text("\n".join(_line(row, table.of[row.label]) for row in TABLE) + "\n", "utf-8")
+        lines = [_line(row, table.of[row.label], mended_s) for row in TABLE]
+        Path(file).write_text("\n".join(lines) + "\n", "utf-8")
     return table
 
 
-def _line(row: Row, told: Told) -> str:
+def _line(row: Row, told: Told, mended_at_s: float) -> str:
     """Return a row of docs/evidence/faults.md: what was asked, and what was seen when."""
     asked = "goes on seeing" if row.becomes is None else f"{row.becomes[0]}, `{row.becomes[1]}`"
     at_s = told.first(*row.becomes) if row.becomes else None
@@ -222,8 +240,8 @@ def _line(row: Row, told: Told) -> str:
     if row.becomes:
         seen = "no" if at_s is None else f"{at_s:.0f} s"
     notes = f"`{row.note}`" if row.note else ""
-    back = [at for at, one in told.changes if at > BROKEN_FOR_S and one.state is SEEING]
-    mended = f"{back[-1] - BROKEN_FOR_S:.0f} s" if row.becomes and back else ""
+    back = [at for at, one in told.changes if at > mended_at_s and one.state is SEEING]
+    mended = f"{back[-1] - mended_at_s:.0f} s" if row.becomes and back else ""
     return f"| {row.name} {values} | {row.transport} | {asked} | {row.within_s if row.becomes else ''} | {seen} | {mended} | {notes} |"
 
 
@@ -234,21 +252,56 @@ def _wait_until_all_see(shard: Shard) -> None:
         time.sleep(0.2)
 
 
-def _break_and_mend(shard: Shard, city: dict) -> list[Told]:
+def _break_and_mend(shard: Shard, city: dict) -> tuple[list[Told], float]:
     told = [Told() for _ in shard.statuses()]
-    began = time.monotonic()
+    watched = Watched(shard, told, time.monotonic())
+    _order(city, on=True)
+    mended_s = watched.watch(lambda at_s: at_s >= BROKEN_FOR_S and watched.all_told(), TOLD_WITHIN_S)
+    _order(city, on=False)
+    watched.watch(lambda at_s: watched.all_see_since(at_s - STEADY_S), mended_s + MENDED_WITHIN_S)
+    return told, mended_s
+
+
+def _order(city: dict, *, on: bool) -> None:
+    """Begin or end every row's fault."""
     for row, served in zip(TABLE, city["cameras"], strict=False):
-        ask(city["control"], ask="fault", camera=served["name"], fault=row.name, on=True, **row.values)
-    mended = False
-    while (now := time.monotonic() - began) < BROKEN_FOR_S + MENDED_WITHIN_S:
-        if now >= BROKEN_FOR_S and not mended:
-            mended = True
-            for row, served in zip(TABLE, city["cameras"], strict=False):
-                ask(city["control"], ask="fault", camera=served["name"], fault=row.name, on=False)
-        for one, status in zip(told, shard.statuses(), strict=True):
-            one.see(now, status)
-        time.sleep(0.2)
-    return told
+        ask(
+            city["control"],
+            ask="fault",
+            camera=served["name"],
+            fault=row.name,
+            on=on,
+            **row.values if on else {},
+        )
+
+
+@dataclass
+class Watched:
+    """The cameras of the table while they are broken and mended."""
+
+    shard: Shard
+    told: list[Told]
+    began: float
+
+    def watch(self, enough: Callable[[float], bool], until_s: float) -> float:
+        """Look at all states five times a second, until it is enough; return the seconds since the faults began."""
+        while True:
+            at_s = time.monotonic() - self.began
+            for one, status in zip(self.told, self.shard.statuses(), strict=True):
+                one.see(at_s, status)
+            if at_s >= until_s or enough(at_s):
+                return at_s
+            time.sleep(0.2)
+
+    def all_told(self) -> bool:
+        pairs = list(zip(TABLE, self.told, strict=False))
+        return all(
+            row.becomes is None or told.first(*row.becomes) is not None for row, told in pairs
+        ) and all(row.note is None or told.noted(row.note) for row, told in pairs)
+
+    def all_see_since(self, at_s: float) -> bool:
+        last = [told.changes[-1] for row, told in zip(TABLE, self.told, strict=False) if row.mends]
+        return all(status.state is SEEING and since <= at_s for since, status in last)
 
 
 pytestmark = pytest.mark.timeout(400)
@@ -263,7 +316,7 @@ def test_the_state_says_what_is_wrong_and_when_it_is_over(table, row):
         assert at_s is not None, str(told)
         assert at_s <= row.within_s, str(told)
     else:
-        assert told.at(BROKEN_FOR_S - 1).state is SEEING, str(told)
+        assert told.at(table.mended_s - 1).state is SEEING, str(told)
     if row.note is not None:
         assert told.noted(row.note), str(told)
     if row.mends:

@@ -2,6 +2,7 @@
 """The clip that may leave: few pictures a second, persons blurred a second before and after they were found, or no clip."""
 
 import io
+import shutil
 import threading
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -176,12 +177,13 @@ def decoded(path):
 
 
 @pytest.fixture
-def make_room(tmp_path):
+def make_room(tmp_path, empty_file):
     made = []
 
     def make(people=lambda _frame: (), **options):
         folder = tmp_path / str(len(made))
         folder.mkdir()
+        shutil.copy(empty_file, folder / "gridwatch.db")
         made.append(Room(folder, people, **options))
         return made[-1]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The minder's steps stand alone: what one cannot do, the others do all the same. With a real store."""
 
+import shutil
 import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -85,7 +86,8 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path):
+def room(tmp_path, empty_file):
+    shutil.copy(empty_file, tmp_path / "store.db")
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         yield Room(tmp_path, store)
 

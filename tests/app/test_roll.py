@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which cameras are to be watched: the register's, after the file, less those set aside; in a real store."""
 
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -33,7 +34,8 @@ class Away:
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, empty_file):
+    shutil.copy(empty_file, tmp_path / "store.db")
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         yield store
 

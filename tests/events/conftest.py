@@ -190,14 +190,6 @@ def reply_fields(kind, incident_id, data, source="urn:case-desk:test"):
 
 
 @pytest.fixture(scope="session")
-def empty_file(tmp_path_factory):
-    """The file of a store in which nothing was recorded yet."""
-    file = tmp_path_factory.mktemp("empty") / "gridwatch.db"
-    Store.open(f"sqlite:///{file}").close()
-    return file
-
-
-@pytest.fixture(scope="session")
 def empty_database(postgresql):
     """The name of a database on the session's server that is a store in which nothing was recorded yet."""
     url = postgresql.new_database()

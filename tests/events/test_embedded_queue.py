@@ -158,9 +158,10 @@ def test_a_foreign_runtime_folder_is_refused(monkeypatch, tmp_path):
         EmbeddedServer().start(tmp_path / "queue")
 
 
-def test_stopping_is_quick(server, tmp_path):
-    """A start and a stop take far less than a person would notice."""
+def test_stopping_is_quick(server, tmp_path, monkeypatch):
+    """The server ends when it is told to: nothing waits for the time after which it would be killed."""
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 40.0)
     began = time.monotonic()
     server.start(tmp_path / "queue")
     server.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20

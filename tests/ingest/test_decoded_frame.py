@@ -2,13 +2,16 @@
 """Decoded pictures over FFmpeg's planes."""
 
 import threading
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
-from ingest.frame import DecodedFrame
+from ingest.frame import DecodedFrame, Shrinker
+
+TASKS = Path("/proc/self/task")
 
 
 def slope(width, height):
@@ -109,3 +112,53 @@ def test_a_reduced_picture_keeps_its_shape_and_a_small_one_is_itself():
     assert (reduced.width, reduced.height) == (640, 360)
     small = frame_of(slope(320, 180))
     assert small.reduced() is small
+
+
+@pytest.fixture
+def landscape():
+    rng = np.random.default_rng(3)
+    land = cv2.GaussianBlur(rng.normal(0, 1, (2160, 3840)).astype(np.float32), (0, 0), 12)
+    return (120 + 900 * land).clip(16, 235).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(1080, 1920), (720, 1280), (2160, 3840), (1440, 2560), (288, 352), (577, 1023), (180, 320), (90, 160)],
+)
+def test_a_small_picture_is_the_average_of_the_large_one(landscape, size):
+    """Of every size that cameras have, lines in memory longer than the picture is wide; nothing is made of its own range."""
+    shrinker, luma = Shrinker(), cv2.resize(landscape, size[::-1], interpolation=cv2.INTER_AREA)
+    padded = np.zeros((size[0], size[1] + 64), np.uint8)
+    padded[:, : size[1]] = luma
+    small = shrinker.shrink(padded[:, : size[1]], 320, 180)
+    expected = cv2.resize(luma, (320, 180), interpolation=cv2.INTER_AREA)
+    assert (small.shape, small.dtype) == ((180, 320), np.uint8)
+    assert np.abs(small.astype(int) - expected).mean() < 1
+    for level in (16, 235):
+        assert (shrinker.shrink(np.full(size, level, np.uint8), 320, 180) == level).all()
+
+
+def test_noise_vanishes_as_in_the_average():
+    """Lines that are left out cost nothing that is to be seen: sensor noise of 8 levels is below 2.5 in the small picture."""
+    rng = np.random.default_rng(4)
+    small = Shrinker().shrink(rng.normal(120, 8, (1080, 1920)).clip(0, 255).astype(np.uint8), 320, 180)
+    assert small.std() < 2.5
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="threads are counted there")
+def test_nobody_starts_threads_to_scale(landscape):
+    """There are many cameras and few cores: FFmpeg's scaler would start one for each core."""
+    before = len(list(TASKS.iterdir()))
+    shrinker, frame = Shrinker(), frame_of(slope(1920, 1080))
+    shrinker.shrink(landscape, 320, 180)
+    frame.view(640, 360)
+    assert len(list(TASKS.iterdir())) == before
+
+
+def test_one_shrinker_serves_cameras_of_many_sizes(landscape):
+    """In turn, and what it keeps for sizes is bounded."""
+    shrinker = Shrinker()
+    sizes = [(200 + 20 * n, 400 + 32 * n) for n in range(20)]
+    for height, width in sizes + sizes[::-1]:
+        assert shrinker.shrink(landscape[:height, :width], 320, 180).shape == (180, 320)
+    assert len(shrinker._scalers) == 8

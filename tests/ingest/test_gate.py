@@ -142,3 +142,12 @@ def test_a_change_that_was_told_opens_the_gate():
         LookReason.SUSPECT,
         None,
     ]
+
+
+@pytest.mark.parametrize("key_s", [0.4, 2.0, 10.0])
+def test_the_background_follows_the_light_at_any_key_interval(key_s):
+    """Five minutes after the light changed for good the picture is the usual one again, to a level."""
+    gate = Gate()
+    watch(gate, [still(i, noise=0.5) for i in range(8)], key_s=key_s)
+    after = [still(i, noise=0.5, level=112) for i in range(round(300 / key_s))]
+    assert watch(gate, after, 8 * key_s, key_s)[-1][1] < 1.6

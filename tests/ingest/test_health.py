@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from gridwatch.core.camera import Fault
+from ingest import health
 from ingest.health import PictureHealth, Seen
+from ingest.homeview import look_at
 from tests.ingest import street as scene
 
 LEARN_S = 60
@@ -179,6 +181,42 @@ def test_a_dome_that_turns_all_the_time_is_elsewhere(dome):
     for seed in range(20):
         turning.show(4, lambda _, seed=seed: scene.hills(seed))
     assert turning.seen == Seen(Fault.ELSEWHERE, at_home=False)
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """The times at which a picture was judged in full are as many as there are entries in the list."""
+    pictures = []
+    monkeypatch.setattr(health, "look_at", lambda small: pictures.append(small) or look_at(small))
+    return pictures
+
+
+def test_a_camera_that_is_well_is_judged_in_full_now_and_then(camera, judged):
+    """While nothing changes, every third key frame; what differs is judged at once, and so is what may be wrong."""
+    camera.show(60)
+    assert 9 <= len(judged) <= 12
+    for change in (scene.covered(0.85), scene.blurred(1.2), scene.shifted(-8, 0), scene.flat(17)):
+        camera.show(60)
+        judged.clear()
+        camera.show(8, change)
+        assert len(judged) == 4
+
+
+def test_an_accepted_view_is_learned_from_the_next_picture_on(camera, judged):
+    """Though nothing changed since the last one that was judged."""
+    camera.show(62)
+    for wait_s in (0, 2, 4):
+        camera.show(60 + wait_s)
+        camera.health.accept()
+        judged.clear()
+        camera.show(4)
+        assert len(judged) == 2
+
+
+def test_a_dome_is_judged_at_each_key_frame(dome, judged):
+    """It is elsewhere at once."""
+    dome.show(20)
+    assert len(judged) == 10
 
 
 def test_a_camera_that_never_stands_still_is_not_moved():

@@ -220,13 +220,13 @@ def test_what_is_wrong_with_the_picture_is_wrong_with_the_camera(sight, clock, f
     """Pictures come and are answered, and show nothing, or too little: since the fault began, not since it was sure."""
     see(sight, clock, 60)
     sight.tick()
-    sight.pictured(Seen(fault, at_home=False, since_mono_s=clock.mono_s() - 20))
+    sight.decoded(clock.mono_s(), Seen(fault, at_home=False, since_mono_s=clock.mono_s() - 20))
     began = clock.now() - timedelta(seconds=20)
     change = sight.tick()
     assert (change.after, change.fault, change.at) == (state, fault, began)
     assert change.reason
     assert sight.status().zones_suspended
-    sight.pictured(Seen(None, at_home=True))
+    sight.decoded(clock.mono_s(), Seen(None, at_home=True))
     assert (sight.tick().after, sight.status().fault, sight.status().zones_suspended) == (SEEING, None, False)
 
 
@@ -234,14 +234,14 @@ def test_a_state_never_begins_before_the_one_it_follows(sight, clock):
     """A fault that began before the camera was seen at all counts from then on."""
     clock.advance(5)
     sight.decoded(clock.mono_s())
-    sight.pictured(Seen(Fault.BLURRED, at_home=True, since_mono_s=clock.mono_s() - 60))
+    sight.decoded(clock.mono_s(), Seen(Fault.BLURRED, at_home=True, since_mono_s=clock.mono_s() - 60))
     assert sight.status().since == clock.now()
 
 
 def test_silence_outweighs_a_bad_picture(sight, clock):
     """The last picture was blurred, and then none came."""
     see(sight, clock, 60)
-    sight.pictured(Seen(Fault.BLURRED, at_home=True))
+    sight.decoded(clock.mono_s(), Seen(Fault.BLURRED, at_home=True))
     sight.failed("it broke off", Fault.BROKEN_OFF)
     clock.advance(11)
     assert (sight.status().state, sight.status().fault) == (BLIND, Fault.BROKEN_OFF)

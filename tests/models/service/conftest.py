@@ -83,7 +83,7 @@ class Answers:
 
     def wait_for(self, count):
         with self._came:
-            assert self._came.wait_for(lambda: len(self.all) >= count, 5), self.all
+            assert self._came.wait_for(lambda: len(self.all) >= count, 20), self.all
         return self.all
 
     def reasons(self):
@@ -91,7 +91,7 @@ class Answers:
 
 
 def _wait_until(condition):
-    until_s = time.monotonic() + 5
+    until_s = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < until_s, "it never came true"
         time.sleep(0.002)

@@ -50,6 +50,18 @@ def test_a_quiet_street_has_the_bit_rate_and_the_groups_asked_for(film):
     assert 0.1 < np.mean([np.abs(b - a).mean() for a, b in itertools.pairwise(planes)]) < 6
 
 
+def test_pictures_are_as_large_as_a_cameras(film):
+    """What is measured with it are 97 KB a key picture and 18 KB each of the others, at 4.0 Mbit/s."""
+    clip = film(size=(1920, 1080), seconds=4.08, bit_rate=4_000_000, preset="veryfast")
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    key_bytes = [packet.size for packet in packets if packet.is_keyframe]
+    others = [packet.size for packet in packets if not packet.is_keyframe]
+    assert key_bytes == pytest.approx([97_000] * 3, rel=0.05)
+    assert np.mean(others) == pytest.approx(18_300, rel=0.04)
+    assert 8 * (np.mean(key_bytes) + 49 * np.mean(others)) / 2 == pytest.approx(4_000_000, rel=0.03)
+
+
 def test_groups_may_vary(film):
     """Several lengths in turn."""
     _, _, keys, _ = read(film(gop_s=(0.4, 1.2)))

@@ -65,13 +65,13 @@ def city_running(city):
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(30)
     ports, loop, stop = found[0]
     try:
         yield ports
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -90,7 +90,7 @@ class RawClient:
         reports: the sender reports that came so far.
     """
 
-    def __init__(self, port, path, *, udp=False, host="127.0.0.1", timeout=5.0):
+    def __init__(self, port, path, *, udp=False, host="127.0.0.1", timeout=20.0):
         self.url, self.path, self.udp, self.cseq, self.session = f"rtsp://{host}/{path}", path, udp, 0, None
         self.reports, self.strays, self.left = [], 0, b""
         self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2 * udp)]
@@ -105,6 +105,11 @@ class RawClient:
     def __exit__(self, *_):
         for one in (self.connection, *self.sockets):
             one.close()
+
+    def wait_only(self, seconds):
+        """Take silence for silence after so many seconds from now on."""
+        for one in (self.connection, *self.sockets):
+            one.settimeout(seconds)
 
     def ask(self, method, url=None, **headers):
         """Send a request; return the status, the headers and the body of its answer."""
@@ -195,7 +200,7 @@ def open_and_close(city):
 
 def ask(port, line=b'{"ask": "timeline"}'):
     """Ask the control channel one thing."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(line + b"\n")
         with connection.makefile("rb") as answers:
             return json.loads(answers.readline())

@@ -66,7 +66,7 @@ def until_cut(client):
     return True
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -134,7 +134,7 @@ def test_a_refusing_camera_closes_at_once_and_its_own_port(tools, ports, fault):
 
 def refuses(host, port):
     try:
-        socket.create_connection((host, port), timeout=5).close()
+        socket.create_connection((host, port), timeout=20).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -183,9 +183,10 @@ def test_a_status_answers_whatever_is_asked(tools, ports, fault, name, status, e
 @pytest.mark.parametrize("udp", [False, True])
 def test_a_stalled_camera_keeps_its_connections_and_says_nothing(tools, ports, fault, udp):
     """Neither to who watches nor to who comes; afterwards a new connection is served."""
-    with tools.RawClient(ports.rtsp, "yard", udp=udp, timeout=0.5).play() as mine:
+    with tools.RawClient(ports.rtsp, "yard", udp=udp).play() as mine:
         take(mine)
         with fault("stall"):
+            mine.wait_only(0.5)
             with pytest.raises(TimeoutError):
                 take(mine, 2000)
             with tools.RawClient(ports.rtsp, "yard", timeout=0.3) as late, pytest.raises(TimeoutError):
@@ -196,7 +197,7 @@ def test_a_stalled_camera_keeps_its_connections_and_says_nothing(tools, ports, f
 
 def test_a_slow_loris_sends_a_byte_now_and_then(tools, ports, fault):
     """And all that is left of its answer at once when it ends."""
-    with tools.RawClient(ports.rtsp, "yard", timeout=5) as client:
+    with tools.RawClient(ports.rtsp, "yard") as client:
         with fault("slow-loris", every_s=0.05):
             client.connection.sendall(f"OPTIONS {client.url} RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
             assert [len(client.connection.recv(100)) for _ in range(5)] == [1] * 5
@@ -220,10 +221,10 @@ def test_a_silent_stream_goes_on_when_it_is_told(tools, ports, fault):
     with tools.RawClient(ports.rtsp, "yard").play() as client:
         take(client)
         with fault("silent"):
-            client.connection.settimeout(0.5)
+            client.wait_only(0.5)
             with pytest.raises(TimeoutError):
                 take(client, 2000)
-            client.connection.settimeout(5)
+            client.wait_only(20)
             assert client.ask("GET_PARAMETER")[0] == 200
         assert take(client)
 

@@ -77,7 +77,7 @@ def test_ffmpeg_watches_over_udp(ports):
         pictures = [frame for packet in packets for frame in packet.decode()]
     assert len(pictures) >= 24
     wall_s = int.from_bytes(bytes(packets[-1].get_sidedata("prft"))[:8], "little") / 1e6
-    assert abs(wall_s - time.time()) < 5
+    assert abs(wall_s - time.time()) < 20
 
 
 def test_the_end_of_the_connection_ends_the_datagrams(tools, ports):

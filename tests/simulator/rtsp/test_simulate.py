@@ -49,7 +49,7 @@ def test_it_says_where_it_listens_and_ends_on_sigterm(simulator, tools):
     with tools.watching(ready["rtsp"], "yard-2") as container:
         assert next(container.demux(video=0)).is_keyframe
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(20) == 0
     assert process.stdout.read() == b""
     assert process.stderr.read() == b""
 
@@ -58,7 +58,7 @@ def test_it_ends_with_its_parent(simulator):
     """The end of standard input ends it, if that was asked for."""
     process, _ = simulator(with_parent=True)
     process.stdin.close()
-    assert process.wait(5) == 0
+    assert process.wait(20) == 0
 
 
 def test_it_outlives_its_standard_input_otherwise(simulator):
