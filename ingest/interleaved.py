@@ -106,7 +106,11 @@ class InterleavedStream:
             self._session.channels[0],
         )
         buffer, view, fill = connection.buffer, connection.view, connection.fill
-        take, take_report = self._depacketizer.take, self._depacketizer.take_report
+        take, take_report, keep = (
+            self._depacketizer.take,
+            self._depacketizer.take_report,
+            self._depacketizer.keep,
+        )
         mono_s = self._clock.mono_s
         while True:
             start, end = connection.start, connection.end
@@ -130,6 +134,7 @@ class InterleavedStream:
                     self._silent_s = self._garbage = 0
                     yield from units
             connection.start = start
+            keep()
             stands = fill()
             self._tend(mono_s(), stands=stands)
 

@@ -59,18 +59,20 @@ class Depacketizer:
     __slots__ = (
         "_expected",
         "_is_h264",
+        "_kept",
         "_key_types",
         "_marked",
         "_marks_slices",
         "_open",
+        "_parts",
         "_payload_type",
         "_pts",
         "_reporter",
+        "_size",
         "_slices",
         "_ssrc",
         "_timestamp",
         "_types",
-        "_unit",
         "codec",
         "lost",
         "report",
@@ -80,7 +82,10 @@ class Depacketizer:
         self.codec, self._payload_type, self._is_h264 = codec, payload_type, codec == "h264"
         self._slices = _H264_SLICES if self._is_h264 else _HEVC_SLICES
         self._key_types = _H264_IDR if self._is_h264 else _HEVC_KEYS
-        self._unit = bytearray()
+        # Of the picture that is being put together: views of the buffer, and what had to be copied. So a picture is copied
+        # once, into its own bytes; a buffer that grows with it would leave holes in the memory.
+        self._parts: list[bytes | memoryview] = []
+        self._kept = self._size = 0
         self._types = 0  # a bit for each type of NAL unit in it
         self._open = False  # a unit in fragments is being put together
         self._ssrc = self._reporter = self._timestamp = self._expected = self._marked = -1
@@ -92,7 +97,7 @@ class Depacketizer:
     def take(self, buffer: bytearray, view: memoryview, at: int, end: int) -> list[AccessUnit] | None:
         """Take the RTP packet in `buffer[at:end]`; return the pictures that are complete by it, mostly none.
 
-        `view`: of the same buffer; what is kept is copied.
+        `view`: of the same buffer. What it holds must stay as it is until `keep`.
         """
         body = at + _RTP_HEADER
         if body >= end:
@@ -121,6 +126,12 @@ class Depacketizer:
             self._watch_marks(finished)
             return finished if done is None else done + finished
         return done
+
+    def keep(self) -> None:
+        """Copy what is not complete: the buffer is about to be used for what comes next."""
+        if self._kept < len(self._parts):
+            self._parts[self._kept :] = [b"".join(self._parts[self._kept :])]
+            self._kept = len(self._parts)
 
     def take_report(self, buffer: bytearray, at: int, end: int) -> bool:
         """Take the RTCP packets in `buffer[at:end]`, several in one (RFC 3550, 6.1); return whether the sender says goodbye.
@@ -163,7 +174,7 @@ class Depacketizer:
         done = None
         if self._types & self._slices:
             done = self._finished()
-        elif len(self._unit) > _MOST_AHEAD_BYTES:
+        elif self._size > _MOST_AHEAD_BYTES:
             self._drop()
         if self._timestamp >= 0:
             self._pts += _step(self._timestamp, timestamp)
@@ -187,7 +198,7 @@ class Depacketizer:
             self._open = False
 
     def _finished(self) -> list[AccessUnit]:
-        payload, types = bytes(self._unit), self._types
+        payload, types = b"".join(self._parts), self._types
         self._drop()
         is_key = bool(types & self._key_types)
         if not is_key and self._is_h264 and types & _H264_SEI:
@@ -195,7 +206,8 @@ class Depacketizer:
         return [AccessUnit(payload, self._pts, self._timestamp, is_key)]
 
     def _drop(self) -> None:
-        self._unit, self._types, self._open = bytearray(), 0, False
+        self._parts, self._types, self._open = [], 0, False
+        self._kept = self._size = 0
 
     def _watch_marks(self, finished: list[AccessUnit]) -> None:
         """Notice a camera that marks the end of each slice, not of each picture: its pictures end with their timestamps."""
@@ -210,13 +222,13 @@ class Depacketizer:
             if at + 2 >= end:
                 return
             header = buffer[at + 1]
-            if header & 0x80 and len(self._unit) <= _MOST_BYTES:
-                self._begin(header & 0x1F)
-                self._unit.append(first & 0xE0 | header & 0x1F)
+            if header & 0x80 and self._size <= _MOST_BYTES:
+                self._begin(header & 0x1F, bytes((first & 0xE0 | header & 0x1F,)))
                 self._open = True
             if self._open:
-                self._unit += view[at + 2 : end]
-                self._open = not header & 0x40 and len(self._unit) <= _MOST_BYTES
+                self._parts.append(view[at + 2 : end])
+                self._size += end - at
+                self._open = not header & 0x40 and self._size <= _MOST_BYTES
         elif kind == _H264_STAP_A:
             self._take_several(view, at + 1, end)
         elif 0 < kind <= _H264_LAST:
@@ -228,13 +240,13 @@ class Depacketizer:
         kind = buffer[at] >> 1 & 0x3F
         if kind == _HEVC_FU:
             header = buffer[at + 2]
-            if header & 0x80 and len(self._unit) <= _MOST_BYTES:
-                self._begin(header & 0x3F)
-                self._unit += bytes((buffer[at] & 0x81 | (header & 0x3F) << 1, buffer[at + 1]))
+            if header & 0x80 and self._size <= _MOST_BYTES:
+                self._begin(header & 0x3F, bytes((buffer[at] & 0x81 | (header & 0x3F) << 1, buffer[at + 1])))
                 self._open = True
             if self._open:
-                self._unit += view[at + 3 : end]
-                self._open = not header & 0x40 and len(self._unit) <= _MOST_BYTES
+                self._parts.append(view[at + 3 : end])
+                self._size += end - at
+                self._open = not header & 0x40 and self._size <= _MOST_BYTES
         elif kind == _HEVC_AP:
             self._take_several(view, at + 2, end)
         elif kind <= _HEVC_LAST:
@@ -248,14 +260,14 @@ class Depacketizer:
                 self._take_whole(annexb.nal_type(view[begin:at], self.codec), view[begin:at])
 
     def _take_whole(self, kind: int, unit: memoryview) -> None:
-        if len(self._unit) <= _MOST_BYTES:
-            self._begin(kind)
-            self._unit += unit
+        if self._size <= _MOST_BYTES:
+            self._begin(kind, unit)
         self._open = False
 
-    def _begin(self, kind: int) -> None:
+    def _begin(self, kind: int, first: bytes | memoryview) -> None:
         self._types |= 1 << kind
-        self._unit += _START
+        self._parts += (_START, first)
+        self._size += len(_START) + len(first)
 
 
 def _step(earlier: int, later: int) -> int:
