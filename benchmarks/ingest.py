@@ -39,7 +39,7 @@ OURS = "gridwatch"
 THEIRS = ("opencv", "loadstreams", "keyonly")
 BESIDE = ("followed-main", "followed-sub", "traffic")
 ASKED = {"vs_opencv": 12.0, "vs_loadstreams": 12.0, "vs_keyonly": 1.4}
-IN_TIME, MIB_EACH = 0.99, 1.5
+IN_TIME, BYTES_EACH = 0.99, 1_500_000
 MIB = 1 << 20
 STEP, MOST = 25, 400  # cameras
 SHORT_S = (
@@ -199,7 +199,8 @@ class Held:
         in_time: share of key frames that went through the gate before the camera's next one.
         waiting: key frames that waited to be decoded, at the end.
         core, simulator_core: cores used.
-        rss_mib, bound_mib: memory at the end, and what it may be: before the first camera, the rings, 1.5 MiB each.
+        rss_mib, bound_mib: memory at the end, and what it may be: before the first camera, the rings' bounds, 1.5 MB each.
+        beside_rings_mib_each: what it is beyond that before the first camera and what the rings hold, a camera.
     """
 
     cameras: int
@@ -209,6 +210,7 @@ class Held:
     simulator_core: float
     rss_mib: float
     bound_mib: float
+    beside_rings_mib_each: float
 
     @property
     def holds(self) -> bool:
@@ -240,7 +242,10 @@ def hold(clip: Path, cameras: int, seconds: float) -> Held:
         core=round(turn.cpu_s / turn.wall_s, 3),
         simulator_core=round(simulated_s, 3),
         rss_mib=round(turn.rss_bytes / MIB, 1),
-        bound_mib=round((after["base_bytes"] + after["ring_bytes"]) / MIB + MIB_EACH * cameras, 1),
+        bound_mib=round((after["base_bytes"] + after["ring_bound_bytes"] + BYTES_EACH * cameras) / MIB, 1),
+        beside_rings_mib_each=round(
+            (turn.rss_bytes - after["base_bytes"] - after["ring_bytes"]) / MIB / cameras, 2
+        ),
     )
 
 

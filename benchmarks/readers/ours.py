@@ -71,6 +71,7 @@ class Gridwatch:
             for n, url in enumerate(urls)
         ]
         settings = IngestSettings(follow_at_most=len(urls) if followed else 4, connects_per_s=200.0)
+        self._ring_bound_bytes = int(len(urls) * settings.ring_mib * 2**20)
         clock = SystemClock()
         device = Device(Nothing(), clock)  # type: ignore[arg-type]  all that the service asks of a network
         wiring = CameraWiring(settings, device, clock)
@@ -103,6 +104,7 @@ class Gridwatch:
             "looks": shard.counts.looks,
             "following": sum(one.pipeline.intake.following.followed for one in self._watched),
             "ring_bytes": sum(one.pipeline.intake.ring.bytes for one in self._watched),
+            "ring_bound_bytes": self._ring_bound_bytes,
             "base_bytes": self._base_bytes,
             "states": sorted({status.state.value for status in shard.statuses()}),
         }
