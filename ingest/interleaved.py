@@ -51,6 +51,7 @@ class InterleavedStream:
         self._silent_s = self._tended_mono_s = 0.0
         self._garbage = 0
         self._first: AccessUnit | None = None
+        self._coming = self._pictures()
 
     def open(self, url: SecretUrl) -> Self:
         """Connect, and wait for the first picture.
@@ -65,7 +66,6 @@ class InterleavedStream:
             track = self._session.track
             self._hz = track.clock_hz
             self._depacketizer = Depacketizer(track.codec, track.payload_type)
-            self._coming = self._pictures()
             first = self._first = self._wait_for_first()
             self._session.connection.gather()
             stack.pop_all()
@@ -95,6 +95,7 @@ class InterleavedStream:
 
     def close(self) -> None:
         """Hang up."""
+        self._coming.close()  # it holds this object: what was received would wait for the garbage collector
         self._session.close()
 
     def _pictures(self) -> Generator[AccessUnit, None, None]:
