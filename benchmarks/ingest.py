@@ -5,6 +5,7 @@ A simulator of our own serves generated 1080p25 footage (GOP 2 s, 4 Mbit/s, sens
 own, whose CPU is counted apart. Contestants take turns, each a process of its own: OpenCV's reader in a thread per camera,
 Ultralytics' `LoadStreams(vid_stride=5)`, a PyAV loop per camera that decodes key frames only, and this project: streams,
 rings, shared decoders, gate, proof of sight, recorder and ticker, with a network that answers at once (looks excluded).
+Six cameras at a time, because more are too many for who decodes everything; 40 for the loop over key frames and this project.
 Then as many cameras as hold on this machine, and openings and closings without end. The last line is one JSON object.
 """
 

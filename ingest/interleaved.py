@@ -9,16 +9,13 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Self, cast
-
-import av
-from av.video.codeccontext import VideoCodecContext
+from typing import Self
 
 from gridwatch.core.clock import Clock
 from gridwatch.core.redact import SecretUrl
 from ingest import rtsp_messages as messages
 from ingest.errors import StreamEndedError, TimedOutError
-from ingest.packets import StreamInfo
+from ingest.packets import StreamInfo, read_sets
 from ingest.rtp import AccessUnit, Depacketizer
 from ingest.rtsp_session import DOLLAR, FRAME_HEADER, Session
 from ingest.sdp import Track
@@ -207,13 +204,6 @@ class InterleavedStream:
 
 def _described(track: Track, first: bytes) -> StreamInfo:
     """Return what a stream is by its description and its first picture; a size of 0 until its first parameter sets."""
-    reader = cast(VideoCodecContext, av.CodecContext.create(track.codec, "r"))
-    try:
-        reader.parse(track.extradata + first)
-        reader.parse(b"")
-    except av.FFmpegError:
-        return StreamInfo(track.codec, 0, 0, track.extradata, Fraction(1, track.clock_hz), track.fps)
-    fps = track.fps or float(reader.framerate or 0) or None
-    return StreamInfo(
-        track.codec, reader.width, reader.height, track.extradata, Fraction(1, track.clock_hz), fps
-    )
+    width, height, fps = read_sets(track.extradata + first, track.codec) or (0, 0, None)
+    tick_s = Fraction(1, track.clock_hz)
+    return StreamInfo(track.codec, width, height, track.extradata, tick_s, track.fps or fps)

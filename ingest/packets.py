@@ -150,16 +150,26 @@ def described_anew(info: StreamInfo, key: bytes, known: tuple[bytes, ...]) -> St
     found = tuple(unit for unit in sets if annexb.nal_type(unit, info.codec) == _SEQUENCE_SET[info.codec])
     if not found or found == known:
         return None
-    reader = cast(VideoCodecContext, av.CodecContext.create(info.codec, "r"))
+    read = read_sets(key, info.codec)
+    if read is None:
+        return None
+    extradata = b"".join(annexb.START_CODE + unit for unit in sets)
+    width, height, _ = read
+    return replace(info, width=width or info.width, height=height or info.height, extradata=extradata)
+
+
+def read_sets(stream: bytes, codec: str) -> tuple[int, int, float | None] | None:
+    """Return width, height (pixels; 0: not said) and pictures per second by the parameter sets in a byte stream.
+
+    None where they cannot be read.
+    """
+    reader = cast(VideoCodecContext, av.CodecContext.create(codec, "r"))
     try:
-        reader.parse(key)
+        reader.parse(stream)
         reader.parse(b"")
     except av.FFmpegError:
         return None
-    extradata = b"".join(annexb.START_CODE + unit for unit in sets)
-    return replace(
-        info, width=reader.width or info.width, height=reader.height or info.height, extradata=extradata
-    )
+    return reader.width, reader.height, float(reader.framerate or 0) or None
 
 
 def first_video(container: av.container.InputContainer) -> VideoStream:

@@ -2,7 +2,7 @@
 """Asks a camera to play over one TCP connection, RTP inside it, and keeps the session alive (RTSP 1.0, RFC 2326)."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from gridwatch.core.clock import Clock
 from gridwatch.core.redact import SecretUrl
@@ -124,7 +124,7 @@ class Session:
         self._method = "GET_PARAMETER" if "GET_PARAMETER" in knows else "OPTIONS"
         described = self._ask("DESCRIBE", self._uri, ("Accept", "application/sdp"))
         if described.status in _REDIRECTION:
-            return _moved(described.first("location"), parts.username, parts.password)
+            return _moved(described.first("location"), parts)
         self.track = sdp.first_video(described.body.decode("utf-8", "replace"))
         if self.track.reordered:
             raise NotUnderstoodError("packets out of order")
@@ -249,8 +249,11 @@ def _joined(base: str, control: str) -> str:
     return f"{base}{'' if base.endswith('/') else '/'}{control}"
 
 
-def _moved(location: str, user: str | None, password: str | None) -> str:
-    """Return the address to which a camera sends us, with the user that we have for it."""
+def _moved(location: str, asked: SplitResult) -> str:
+    """Return the address to which a camera sends us, with the user that we have for it if that is on the same host.
+
+    To another host no password goes: whoever answers there could ask for it in clear.
+    """
     try:
         parts = urlsplit(location)
         usable = parts.scheme.lower() == "rtsp" and bool(parts.hostname) and (parts.port or 1) > 0
@@ -258,9 +261,9 @@ def _moved(location: str, user: str | None, password: str | None) -> str:
         usable = False
     if not usable:
         raise UnreachableError("the camera sends us to no address of a stream")
-    if user is None or parts.username is not None:
+    who, at, _ = asked.netloc.rpartition("@")
+    if not at or parts.username is not None or parts.hostname != asked.hostname:
         return location
-    who = user if password is None else f"{user}:{password}"
     return parts._replace(netloc=f"{who}@{parts.netloc}").geturl()
 
 

@@ -145,7 +145,9 @@ def test_noise_vanishes_as_in_the_average():
     assert small.std() < 2.5
 
 
-@pytest.mark.skipif(not TASKS.exists(), reason="threads are counted there")
+@pytest.mark.skipif(
+    not TASKS.exists(), reason="a process's threads are counted in /proc, which this system does not have"
+)
 def test_nobody_starts_threads_to_scale(landscape):
     """There are many cameras and few cores: FFmpeg's scaler would start one for each core."""
     before = len(list(TASKS.iterdir()))

@@ -269,6 +269,17 @@ def test_a_camera_may_send_us_elsewhere(scripted, play):
     assert len(here.requests) == 2
 
 
+def test_no_password_goes_to_another_host(scripted, play):
+    """Whoever answers there could ask for it in clear; the one that was configured is for the one that was configured."""
+    there = scripted(answers={"DESCRIBE": asks('Basic realm="r"')})
+    elsewhere = there.url(user="").replace("127.0.0.1", "localhost")
+    here = scripted(answers={"DESCRIBE": ["RTSP/1.0 302 Found", f"Location: {elsewhere}"]})
+    with pytest.raises(UnauthorizedError):
+        play(here.url())
+    assert len(there.requests) == 2
+    assert not any("Authorization" in request for request in there.requests)
+
+
 @pytest.mark.parametrize(
     "location", ["", "http://127.0.0.1/", "rtsp://", "rtsp://h:99999/", "rtsps://h/", "//["]
 )
@@ -290,12 +301,10 @@ def test_a_camera_that_sends_us_to_itself_is_left(scripted, play):
 
 def test_an_address_may_be_of_ipv6(play):
     """Its brackets stand in what is asked, and the connection goes there."""
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6")
     try:
         server = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError:
-        pytest.skip("no IPv6 on loopback")
+        pytest.skip("this machine has no IPv6, not even to itself: there is nothing to connect to")
     with server:
         port = server.getsockname()[1]
         with pytest.raises(TimedOutError):
