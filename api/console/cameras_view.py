@@ -196,7 +196,7 @@ def _facts(camera: SeenCamera, now: datetime, words: Words) -> str:
     if today is not None:
         rows.append(("camera.blind_today", words("camera.minutes", minutes=f"{today.blind_s / 60:.1f}")))
     if status.clock_offset_s is not None:
-        rows.append(("camera.clock", f"{status.clock_offset_s:+.1f} s"))
+        rows.append(("camera.clock", f"{round(status.clock_offset_s, 1) + 0.0:+.1f} s"))  # never -0.0
     if status.zones_suspended:
         rows.append(("camera.zones", words("camera.zones_suspended")))
     rows += [("camera.notes", words.of("note", note.value)) for note in status.notes]

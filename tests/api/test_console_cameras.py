@@ -143,6 +143,15 @@ def test_one_camera_shows_its_picture_with_its_age_and_its_days(world) -> None:
     assert "尚无画面" in chosen_html(read(world, BRIDGE), ZH)
 
 
+@pytest.mark.parametrize(
+    ("offset_s", "shown"), [(-0.03, "+0.0 s"), (0.04, "+0.0 s"), (-7.5, "-7.5 s"), (90.0, "+90.0 s")]
+)
+def test_a_clocks_offset_is_shown_with_its_sign(world, offset_s, shown) -> None:
+    """To a tenth of a second; a clock that is right is not behind."""
+    world.sight.more[HARBOUR] = {"clock_offset_s": offset_s}
+    assert f">{shown}<" in chosen_html(read(world, HARBOUR), EN)
+
+
 def test_a_storm_shows_whom_it_is_about(world) -> None:
     """Beside the list: since when, how many now and at most, and each camera with its fault."""
     troubled(world)
