@@ -104,10 +104,12 @@ class InterleavedStream:
             self._session.channels[0],
         )
         buffer, view, fill = connection.buffer, connection.view, connection.fill
-        take, take_report, keep = (
-            self._depacketizer.take,
-            self._depacketizer.take_report,
-            self._depacketizer.keep,
+        depacketizer, head = self._depacketizer, DOLLAR << 8 | pictures
+        take, take_more, take_report, keep = (
+            depacketizer.take,
+            depacketizer.take_more,
+            depacketizer.take_report,
+            depacketizer.keep,
         )
         mono_s = self._clock.mono_s
         while True:
@@ -131,6 +133,8 @@ class InterleavedStream:
                 elif (units := take(buffer, view, body, stop)) is not None:
                     self._silent_s = self._garbage = 0
                     yield from units
+                elif depacketizer.is_open:
+                    start = take_more(buffer, view, start, end, head)
             connection.start = start
             keep()
             stands = fill()

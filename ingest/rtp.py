@@ -13,7 +13,7 @@ _HEADER = struct.Struct(">BBHII")
 _REPORT = struct.Struct(">IIII")
 _PLAIN = 0x80  # version 2, no padding, no extension, no further sources
 _VERSION = 2
-_RTP_HEADER, _RTCP_HEADER, _SENDER_REPORT_BYTES = 12, 4, 28
+_INTERLEAVED, _RTP_HEADER, _RTCP_HEADER, _SENDER_REPORT_BYTES = 4, 12, 4, 28
 _SENDER_REPORT, _BYE = 200, 203
 _NTP_1970_S = 2_208_988_800  # RFC 868: seconds from 1900 to 1970
 _MOST_BYTES = 8 << 20  # of a picture; a stream whose pictures never end is no reason to run out of memory
@@ -25,6 +25,9 @@ _H264_SLICES, _H264_IDR, _H264_SEI = 0b111110, 1 << 5, 1 << 6
 _H264_LAST, _H264_STAP_A, _H264_FU_A = 23, 24, 28
 _HEVC_SLICES, _HEVC_KEYS = (1 << 32) - 1, 0xFF << 16
 _HEVC_LAST, _HEVC_AP, _HEVC_FU = 47, 48, 49
+
+# A packet that goes on with a fragment: the two bytes before an interleaved length, that, RTP's header, and the fragment's.
+_H264_MORE, _HEVC_MORE = struct.Struct(">HHHHIIH"), struct.Struct(">HHHHIIHB")
 
 
 class AccessUnit(NamedTuple):
@@ -51,6 +54,7 @@ class Depacketizer:
         payload_type: of the track; other packets are passed over.
 
     Attributes:
+        is_open: a unit in fragments is being put together.
         lost: how many times packets were missing.
         report: the last sender report: microseconds of Unix time by the camera's clock, and the timestamp of that moment;
             None without one, or from a camera that has no clock.
@@ -58,12 +62,14 @@ class Depacketizer:
 
     __slots__ = (
         "_expected",
+        "_fragment",
         "_is_h264",
         "_kept",
         "_key_types",
         "_marked",
         "_marks_slices",
-        "_open",
+        "_more",
+        "_more_kind",
         "_parts",
         "_payload_type",
         "_pts",
@@ -74,6 +80,7 @@ class Depacketizer:
         "_timestamp",
         "_types",
         "codec",
+        "is_open",
         "lost",
         "report",
     )
@@ -82,12 +89,17 @@ class Depacketizer:
         self.codec, self._payload_type, self._is_h264 = codec, payload_type, codec == "h264"
         self._slices = _H264_SLICES if self._is_h264 else _HEVC_SLICES
         self._key_types = _H264_IDR if self._is_h264 else _HEVC_KEYS
+        self._more = _H264_MORE if self._is_h264 else _HEVC_MORE
+        self._more_kind = _PLAIN << 8 | payload_type
+        self._fragment: tuple[
+            int, ...
+        ] = ()  # timestamp, source and header of what goes on with the one that is open
         # Of the picture that is being put together: views of the buffer, and what had to be copied. So a picture is copied
         # once, into its own bytes; a buffer that grows with it would leave holes in the memory.
         self._parts: list[bytes | memoryview] = []
         self._kept = self._size = 0
         self._types = 0  # a bit for each type of NAL unit in it
-        self._open = False  # a unit in fragments is being put together
+        self.is_open = False
         self._ssrc = self._reporter = self._timestamp = self._expected = self._marked = -1
         self._pts = 0
         self._marks_slices = False
@@ -121,11 +133,39 @@ class Depacketizer:
         else:
             self._take_hevc(buffer, view, body, end)
         # Some mark every packet: within a fragment nothing ends.
-        if second & 0x80 and not self._open and self._types & self._slices and not self._marks_slices:
+        if second & 0x80 and not self.is_open and self._types & self._slices and not self._marks_slices:
             finished = self._finished()
             self._watch_marks(finished)
             return finished if done is None else done + finished
         return done
+
+    def take_more(self, buffer: bytearray, view: memoryview, at: int, end: int, head: int) -> int:
+        """Take the packets from `buffer[at]` on that do nothing but go on with what is open; return where that ends.
+
+        Most are of this kind, and nothing can be complete by them: here one costs a tenth of what `take` does.
+
+        Args:
+            head: the two bytes with which an interleaved packet of pictures begins, as a number.
+        """
+        unpack, size, last = self._more.unpack_from, self._more.size, end - self._more.size
+        kind, fragment, parts, room = self._more_kind, self._fragment, self._parts, _MOST_BYTES - self._size
+        while at < last and room >= 0:
+            fields = unpack(buffer, at)
+            stop = at + _INTERLEAVED + fields[1]
+            if (
+                fields[3] != self._expected
+                or fields[4:] != fragment
+                or fields[2] != kind
+                or fields[0] != head
+                or not at + size < stop <= end
+            ):
+                break
+            parts.append(view[at + size : stop])
+            room -= fields[1] - _RTP_HEADER
+            self._expected = self._expected + 1 & 0xFFFF
+            at = stop
+        self._size, self.is_open = _MOST_BYTES - room, room >= 0
+        return at
 
     def keep(self) -> None:
         """Copy what is not complete: the buffer is about to be used for what comes next."""
@@ -195,7 +235,7 @@ class Depacketizer:
                 self.report = None
         elif sequence + 1 & 0xFFFF != self._expected:  # nor do numbers count that stand still
             self.lost += 1
-            self._open = False
+            self.is_open = False
 
     def _finished(self) -> list[AccessUnit]:
         payload, types = b"".join(self._parts), self._types
@@ -206,7 +246,7 @@ class Depacketizer:
         return [AccessUnit(payload, self._pts, self._timestamp, is_key)]
 
     def _drop(self) -> None:
-        self._parts, self._types, self._open = [], 0, False
+        self._parts, self._types, self.is_open = [], 0, False
         self._kept = self._size = 0
 
     def _watch_marks(self, finished: list[AccessUnit]) -> None:
@@ -224,11 +264,12 @@ class Depacketizer:
             header = buffer[at + 1]
             if header & 0x80 and self._size <= _MOST_BYTES:
                 self._begin(header & 0x1F, bytes((first & 0xE0 | header & 0x1F,)))
-                self._open = True
-            if self._open:
+                self.is_open = True
+                self._fragment = self._timestamp, self._ssrc, first << 8 | header & 0x1F
+            if self.is_open:
                 self._parts.append(view[at + 2 : end])
                 self._size += end - at
-                self._open = not header & 0x40 and self._size <= _MOST_BYTES
+                self.is_open = not header & 0x40 and self._size <= _MOST_BYTES
         elif kind == _H264_STAP_A:
             self._take_several(view, at + 1, end)
         elif 0 < kind <= _H264_LAST:
@@ -242,11 +283,13 @@ class Depacketizer:
             header = buffer[at + 2]
             if header & 0x80 and self._size <= _MOST_BYTES:
                 self._begin(header & 0x3F, bytes((buffer[at] & 0x81 | (header & 0x3F) << 1, buffer[at + 1])))
-                self._open = True
-            if self._open:
+                self.is_open = True
+                unit = buffer[at] << 8 | buffer[at + 1]
+                self._fragment = self._timestamp, self._ssrc, unit, header & 0x3F
+            if self.is_open:
                 self._parts.append(view[at + 3 : end])
                 self._size += end - at
-                self._open = not header & 0x40 and self._size <= _MOST_BYTES
+                self.is_open = not header & 0x40 and self._size <= _MOST_BYTES
         elif kind == _HEVC_AP:
             self._take_several(view, at + 2, end)
         elif kind <= _HEVC_LAST:
@@ -262,7 +305,7 @@ class Depacketizer:
     def _take_whole(self, kind: int, unit: memoryview) -> None:
         if self._size <= _MOST_BYTES:
             self._begin(kind, unit)
-        self._open = False
+        self.is_open = False
 
     def _begin(self, kind: int, first: bytes | memoryview) -> None:
         self._types |= 1 << kind

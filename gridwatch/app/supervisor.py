@@ -37,8 +37,10 @@ PAGE_FD = "GRIDWATCH_DECODING_FD"  # the page that names the cameras being decod
 STUCK_IN_DECODER_S = (
     30.0  # so long in the decoder, a stream is taken for what hung the child; key frames take milliseconds
 )
-# glibc gives each of hundreds of threads an arena of its own, and what is freed in one stays there (docs/network.md).
-ALLOCATION = {"MALLOC_ARENA_MAX": "2"}
+# glibc gives each of hundreds of threads an arena of its own, and what is freed in one stays there (docs/network.md). And it
+# asks for large pages: packets and pictures are touched once each, all over the memory, and a tenth of the CPU goes into
+# finding out where a small page is (docs/performance.md).
+ALLOCATION = {"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 Crashed = Callable[[Sequence[str], str], None]
 

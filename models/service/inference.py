@@ -318,9 +318,16 @@ class InferenceService:
     def _watch(self) -> None:
         while not self._stopping.wait(CHECK_EVERY_S):
             try:
-                self.check()
+                if not self._rests():
+                    self.check()
             except Exception:  # it watches over everything else: it must outlive every fault
                 log.exception("inference_check_failed")
+
+    def _rests(self) -> bool:
+        """Tell whether there is nothing to check: no look anywhere, no worker stuck, no device to be tried again."""
+        with self._ready:
+            busy = self._work or self._stuck or not self._waiting.is_idle
+        return not busy and not self.device.is_due()
 
     def _missed_again(self, work: _Work, now_s: float) -> bool:
         """Tell whether one more time-out has passed without an answer."""

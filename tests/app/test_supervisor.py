@@ -150,3 +150,22 @@ def test_a_stop_reaches_the_child(tmp_path):
     parent.terminate()
     assert parent.wait(30) == 0
     assert gone(child)
+
+
+@pytest.mark.parametrize("given", [None, "glibc.malloc.check=0"])
+def test_the_child_allocates_as_was_measured_unless_somebody_wants_it_otherwise(tmp_path, monkeypatch, given):
+    """Two arenas and large pages; what stands in the environment already is left as it is."""
+    for name in supervisor.ALLOCATION:
+        monkeypatch.delenv(name, raising=False)
+    if given is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", given)
+    told = tmp_path / "environment"
+    child = (
+        "import os, sys; from pathlib import Path; "
+        "Path(sys.argv[1]).write_text('\\n'.join(f'{k}={v}' for k, v in os.environ.items()))"
+    )
+    process = start(child, told)
+    process.wait(30)
+    found = told.read_text().splitlines()
+    assert "MALLOC_ARENA_MAX=2" in found
+    assert f"GLIBC_TUNABLES={given or 'glibc.malloc.hugetlb=1'}" in found

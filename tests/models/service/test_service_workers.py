@@ -189,3 +189,27 @@ def test_the_watcher_checks_by_itself(clock, told, answers_of, submit):
     assert answers.reasons() == ["the network gave no answer within 1 s"]
     network.open.set()
     service.stop()
+
+
+def test_a_service_that_rests_is_left_alone(clock, told, submit, answers_of, monkeypatch, wait_until):
+    """Nothing is checked where no look is, as long as the device is well; from the first look on everything is."""
+    monkeypatch.setattr("models.service.inference.CHECK_EVERY_S", 0.001)
+    network, checks, asked = told(), [], []
+    device = Device(network, clock)
+    service = InferenceService(device, clock, ServiceSettings(threads=1))
+    check, is_due = service.check, device.is_due
+    monkeypatch.setattr(service, "check", lambda: (checks.append(1), check()))
+    monkeypatch.setattr(device, "is_due", lambda: asked.append(1) or is_due())
+    answers = answers_of()
+    service.start(answers)
+    wait_until(lambda: len(asked) > 20)
+    assert not checks
+    network.open.clear()
+    submit(service, clock, "a")
+    wait_until(lambda: len(checks) > 3)
+    network.open.set()
+    answers.wait_for(1)
+    monkeypatch.setattr(device, "is_due", lambda: True)
+    before = len(checks)
+    wait_until(lambda: len(checks) > before + 3)
+    service.stop()
