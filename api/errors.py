@@ -5,6 +5,7 @@ GridwatchError
 ├── InputError              (core) an address that may not be bound, a port that is taken
 └── ApiError
     ├── UnknownCamera       no camera has this id
+    ├── NoOtherView         a camera that is neither moved nor elsewhere shows no other view to accept
     ├── NothingStored       a still, clip or picture that does not exist, or not yet
     ├── NotAdmitted         who calls brings no token that admits anybody (any more)
     ├── Forbidden           the caller's role may not do this
@@ -12,7 +13,19 @@ GridwatchError
     └── TooManyListeners    no more listeners are taken; retry later
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from gridwatch.core.errors import GridwatchError
+
+_ADVICE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "without a fault": "nothing has to be done",
+        "covered": "clear the lens first",
+        "blurred": "clean or focus the lens; where it is to stay like that, draw its zones anew",
+    }
+)
 
 
 class ApiError(GridwatchError):
@@ -25,6 +38,20 @@ class UnknownCamera(ApiError):  # noqa: N818  reads better where it is raised
     def __init__(self, camera_id: str) -> None:
         self.camera_id = camera_id
         super().__init__(f"no camera {camera_id!r}")
+
+
+class NoOtherView(ApiError):  # noqa: N818  reads better where it is raised
+    """A camera is neither moved nor elsewhere: what it shows cannot be taken for what its zones are drawn on.
+
+    Args:
+        fault: what is wrong with it instead; None if nothing is.
+    """
+
+    def __init__(self, camera_id: str, fault: str | None) -> None:
+        self.fault = fault
+        said = fault or "without a fault"
+        advice = _ADVICE.get(said, "mend that first; where its view is another then, accept it")
+        super().__init__(f"camera {camera_id!r} is not moved or elsewhere but {said}: {advice}")
 
 
 class NothingStored(ApiError):  # noqa: N818  reads better where it is raised

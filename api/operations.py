@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 import structlog
 
 from api.access import NOBODY, Access, Caller, Right
-from api.errors import NothingStored, UnknownCamera
+from api.errors import NoOtherView, NothingStored, UnknownCamera
 from api.metrics import ApiMetrics
 from api.services import Services
-from api.watching import CamerasWanted, Coverage, SeenCamera, Watching
+from api.watching import CamerasWanted, Coverage, SeenCamera, Watching, is_away
 from events.alerts import (
     Activity,
     Alert,
@@ -225,9 +225,12 @@ class Operations:
 
         Raises:
             UnknownCamera: no such camera is watched.
+            NoOtherView: it is neither moved nor elsewhere; a cover that was accepted would never be told again.
         """
         self.need(Right.DECIDE)
         seen, control = self.camera(camera_id), self._services.control
+        if not is_away(seen.status):
+            raise NoOtherView(camera_id, seen.status.fault)
         if control is None or not control.accept_view(camera_id):
             raise UnknownCamera(camera_id)
         log.info("view_accepted", camera_id=camera_id, by=self.caller.name, reason=reason)

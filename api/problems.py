@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from api.errors import (
     Forbidden,
+    NoOtherView,
     NotAdmitted,
     NothingStored,
     TooManyListeners,
@@ -124,6 +125,10 @@ async def _unknown_camera(_: Request, error: UnknownCamera) -> JSONResponse:
     return ProblemResponse(404, "unknown-camera", str(error))
 
 
+async def _no_other_view(_: Request, error: NoOtherView) -> JSONResponse:
+    return ProblemResponse(409, "no-other-view", str(error), extra={"fault": error.fault})
+
+
 async def _nothing_stored(_: Request, error: NothingStored) -> JSONResponse:
     headers = {"Retry-After": str(_RETRY_AFTER_S)} if error.state == "pending" else None
     extra = {"state": error.state}
@@ -190,6 +195,7 @@ def install_problems(app: FastAPI) -> None:
     _on(app, InputError, _bad_input)
     _on(app, UnknownIncident, _unknown_incident)
     _on(app, UnknownCamera, _unknown_camera)
+    _on(app, NoOtherView, _no_other_view)
     _on(app, NothingStored, _nothing_stored)
     _on(app, DecisionConflict, _conflict)
     _on(app, UnknownRevision, _unknown_revision)

@@ -92,11 +92,12 @@ class StillShape(Shape):
 
 
 class ClipShape(Shape):
-    """The clip: pending while it is being made, ready, or none."""
+    """The clip: pending while it is being made, ready, or none; `pre_roll_s` seconds before the opening, below 0: it begins after it."""
 
     state: str
     url: str | None
     sha256: str | None
+    pre_roll_s: float | None
 
 
 class DetailShape(Shape):
@@ -226,8 +227,8 @@ def still_of(alert: Alert) -> StillShape | None:
 
 def clip_of(alert: Alert) -> ClipShape:
     """Return where an alert's clip is, or will be."""
-    url = f"/api/v1/alerts/{alert.id}/clip" if alert.clip.state == "ready" else None
-    return ClipShape(state=alert.clip.state, url=url, sha256=alert.clip.sha256)
+    clip, url = alert.clip, f"/api/v1/alerts/{alert.id}/clip" if alert.clip.state == "ready" else None
+    return ClipShape(state=clip.state, url=url, sha256=clip.sha256, pre_roll_s=clip.pre_roll_s)
 
 
 class RowShape(Shape):

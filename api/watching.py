@@ -37,6 +37,14 @@ class SeenCamera:
     today: CameraDay | None
 
 
+def is_away(status: CameraStatus) -> bool:
+    """Tell whether a camera shows another view than its zones were drawn on: only then is there one to accept.
+
+    One that is covered has its zones suspended too, and a cover must never become what its zones are drawn on.
+    """
+    return status.fault in {Fault.MOVED, Fault.ELSEWHERE}
+
+
 @dataclass(frozen=True, slots=True)
 class CamerasWanted:
     """Which cameras; None means any."""

@@ -3,8 +3,9 @@
 
 The scheduler is the product's own; cameras are numbers. Visits take 1.5 to 5.5 s (connecting, two key frames). After a day
 a tenth of the cameras goes silent at one moment and stays so: each try costs its whole time-out. One visit in a hundred finds
-something suspicious; its camera is watched without a break until it is quiet, 20 s to 5 min. The hour of the day turns, and
-with it the weights. A book kept apart from the scheduler remembers what each camera was promised and when it was visited.
+something suspicious; its camera is watched without a break until it is quiet, 20 s to 5 min. The others are quiet, as where looks
+are answered before a visit is over. The hour of the day turns, and with it the weights. A book kept apart from the scheduler
+remembers what each camera was promised and when it was visited.
 The last line is one JSON object; exit 1 where a promise was broken.
 """
 

@@ -95,11 +95,18 @@ class StillRef:
 
 @dataclass(frozen=True, slots=True)
 class ClipRef:
-    """The clip of an incident: `state` is pending, ready or none; `masked_sha256` names the one that may leave, if asked for."""
+    """The clip of an incident.
+
+    Attributes:
+        state: pending, ready or none.
+        masked_sha256: names the one that may leave, if asked for.
+        pre_roll_s: seconds that it shows before the opening; below 0 it begins after it. None where that is not known.
+    """
 
     state: str
     sha256: str | None = None
     masked_sha256: str | None = None
+    pre_roll_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

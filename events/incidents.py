@@ -103,13 +103,14 @@ class IncidentBook:
             change = self._change(incident, join, finding)
             if still is not None:
                 change = _shown(incident, change, still, finding, self._clock.now())
-            written = None if change is None else self._recording.write(tx, incident, change, self._act())
+            act = self._act("outside_schedule" if join is Join.HIDES else None)
+            written = None if change is None else self._recording.write(tx, incident, change, act)
             owner = written or incident
             if still is not None and owner is not None:
                 self._note_files(tx, owner.alert.id, (still.sha256, CLEAN), (still.masked_sha256, MASKED))
         if still is not None and self._evidence is not None:
             self._evidence.named((still.sha256, still.masked_sha256))
-        if join in (Join.ENDS, Join.LEAVES, Join.NOTHING):
+        if join in (Join.ENDS, Join.HIDES, Join.LEAVES, Join.NOTHING):
             self._claims.release(finding.finding_id)
         elif owner is not None:
             self._claims.hold(finding.finding_id, owner.alert.id)
@@ -207,8 +208,11 @@ class IncidentBook:
         with self._lock, self._store.write() as tx:
             return self._answers.keep(tx, error, entry_id)
 
-    def attach_clip(self, incident_id: str, mp4: bytes | None) -> None:
+    def attach_clip(self, incident_id: str, mp4: bytes | None, pre_roll_s: float | None = None) -> None:
         """Give an incident its clip; None says that there will be none.
+
+        Args:
+            pre_roll_s: seconds that it shows before the opening; below 0 it begins after it.
 
         Raises:
             UnknownIncident: there is none with this id.
@@ -217,7 +221,7 @@ class IncidentBook:
         sha256 = None
         if mp4 is not None and (evidence := self._evidence) is not None:
             sha256 = self._stored(lambda: evidence.put_clip(mp4))
-        clip = ClipRef("none") if sha256 is None else ClipRef("ready", sha256)
+        clip = ClipRef("none") if sha256 is None else ClipRef("ready", sha256, pre_roll_s=pre_roll_s)
         with self._lock, self._store.write() as tx:
             self._attach(tx, _known(tx, incident_id), clip)
             if sha256 is not None:
@@ -294,6 +298,8 @@ class IncidentBook:
             return Change("opened", self._opener.open(finding, now))
         if incident is None or join in (Join.NOTHING, Join.LEAVES):
             return None
+        if join is Join.HIDES:
+            return joining.unseen(incident, now)
         if join is Join.REOPENS:
             return joining.reopens(incident, finding, place, now)
         if join is Join.ENDS:

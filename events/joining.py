@@ -32,8 +32,9 @@ class Join(StrEnum):
     GOES_ON = "goes_on"
     REOPENS = "reopens"
     ENDS = "ends"
-    LEAVES = "leaves"  # it ends, but another finding still holds the incident
-    NOTHING = "nothing"  # an end of what was never recorded
+    HIDES = "hides"  # its zone is not watched any more: nobody knows whether it goes on
+    LEAVES = "leaves"  # it ends or hides, but another finding still holds the incident
+    NOTHING = "nothing"  # an end, or hiding, of what was never recorded or is so already
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,8 @@ def joins(finding: Finding, incident: Incident | None, *, claimed: bool, held_by
         claimed: the finding holds `incident` already.
         held_by_others: other findings hold it too.
     """
-    if finding.stage is Stage.ENDED:
-        if incident is None or incident.alert.activity is Activity.ENDED:
-            return Join.NOTHING
-        return Join.LEAVES if held_by_others else Join.ENDS
+    if finding.stage in (Stage.ENDED, Stage.UNSEEN):
+        return _leaves(finding, incident, held_by_others=held_by_others)
     if incident is None:
         return Join.NEW
     alert = incident.alert
@@ -72,6 +71,15 @@ def joins(finding: Finding, incident: Incident | None, *, claimed: bool, held_by
         return Join.GOES_ON
     ended_at = alert.ended_at or incident.activity_at
     return Join.REOPENS if finding.at - ended_at <= REOPENS_WITHIN else Join.NEW
+
+
+def _leaves(finding: Finding, incident: Incident | None, *, held_by_others: bool) -> Join:
+    activity = None if incident is None else incident.alert.activity
+    if finding.stage is Stage.UNSEEN:
+        join = Join.HIDES if activity is Activity.ONGOING else Join.NOTHING
+    else:
+        join = Join.NOTHING if activity in (None, Activity.ENDED) else Join.ENDS
+    return Join.LEAVES if held_by_others and join is not Join.NOTHING else join
 
 
 def goes_on(incident: Incident, finding: Finding, place: str, now: datetime) -> Change | None:

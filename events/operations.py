@@ -14,10 +14,20 @@ from typing import Final
 import structlog
 
 from events.operations_alert import Member, OperationsAlert, first_members
+from events.spells import Spell
 from events.stores import operations as rows
 from events.stores.operations import SECONDS, AlertsWanted
 from events.stores.sql import Store
-from events.troubles import Group, Onset, Trouble, TroubleKind, TroubleRules, grouped, troubles_of
+from events.troubles import (
+    HIDES_PICTURE,
+    Group,
+    Onset,
+    Trouble,
+    TroubleKind,
+    TroubleRules,
+    grouped,
+    troubles_of,
+)
 from gridwatch.core.camera import CameraStatus
 from gridwatch.core.clock import Clock
 from gridwatch.core.coverage import CameraDay
@@ -34,20 +44,11 @@ _Key = tuple[TroubleKind, str]
 
 
 @dataclass(slots=True)
-class _Spell:
-    """A trouble as long as it stands: when it was seen first and last, and the alert that tells it."""
-
-    trouble: Trouble
-    first_mono_s: float
-    last_mono_s: float
-    alert_id: str | None = None
-
-
-@dataclass(slots=True)
 class _Told:
-    """An open alert, and whether the store has it as it is."""
+    """An open alert, when the first and the last of what it tells began, and whether the store has it as it is."""
 
     alert: OperationsAlert
+    first_onset_mono_s: float
     last_onset_mono_s: float
     written_mono_s: float
     changed: bool = False
@@ -63,10 +64,11 @@ class Operations:
 
     def __init__(self, store: Store, clock: Clock, rules: TroubleRules | None = None) -> None:
         self._store, self._clock, self._rules = store, clock, rules or TroubleRules()
-        self._spells: dict[_Key, _Spell] = {}  # one a trouble that stands, or stood until just now
+        self._spells: dict[_Key, Spell] = {}  # one a trouble that stands, or stood in the last minutes
         self._told: dict[str, _Told] = {}
         self._over: dict[str, OperationsAlert] = {}  # ended, not written yet
         self._loaded = False
+        self._stepped_mono_s: float | None = None
         self.open_alerts: tuple[OperationsAlert, ...] = ()
         self._days: dict[tuple[str, date], CameraDay] = {}
 
@@ -86,11 +88,11 @@ class Operations:
         Raises:
             StoreError: the database does not answer; nothing is lost, the next step writes it.
         """
-        self._load()
         now_mono_s = self._clock.mono_s()
+        self._load(now_mono_s)
         troubles = [*troubles_of(statuses, hosts, self._clock.now()), *others]
         changed = self._see(troubles, now_mono_s)
-        changed |= self._leave(now_mono_s)
+        changed |= self._leave(now_mono_s, {status.camera_id for status in statuses if status.waits})
         self._join(now_mono_s)
         self._bring_up_to_date(changed)
         self.open_alerts = tuple(told.alert for told in self._told.values())
@@ -115,74 +117,85 @@ class Operations:
             for key, _ in some:
                 del self._days[key]
 
-    def _load(self) -> None:
+    def _load(self, now_mono_s: float) -> None:
         """Take up what was open when the process before ended: its cameras may still be away."""
         if self._loaded:
             return
         with self._store.read() as connection:
             found = rows.page(connection, AlertsWanted(open_only=True), OPEN_MOST)
-        now_mono_s = self._clock.mono_s()
+        now = self._clock.now()
         for values in found:
             alert = OperationsAlert.of_row(values)
-            self._told[alert.alert_id] = _Told(alert, now_mono_s, now_mono_s)
-            for member in alert.members:
+            began = [member.since for member in alert.members] or [alert.began_at]
+            # as old as they are: what begins after the restart is another happening
+            onsets = [now_mono_s - max(0.0, (now - at).total_seconds()) for at in began]
+            self._told[alert.alert_id] = _Told(alert, min(onsets), max(onsets), now_mono_s)
+            for member, onset_mono_s in zip(alert.members, onsets, strict=False):
                 trouble = _trouble_of(alert, member)
-                self._spells[trouble.key] = _Spell(trouble, now_mono_s, now_mono_s, alert.alert_id)
+                self._spells[trouble.key] = Spell(trouble, now_mono_s, onset_mono_s, alert.alert_id)
         self._loaded = True
 
     def _see(self, troubles: Iterable[Trouble], now_mono_s: float) -> set[str]:
         """Note what stands now; return the alerts of which a member says something else than before."""
+        before_mono_s = now_mono_s if self._stepped_mono_s is None else self._stepped_mono_s
+        self._stepped_mono_s = now_mono_s
         changed = set()
         for trouble in troubles:
             spell = self._spells.get(trouble.key)
             if spell is None:
-                self._spells[trouble.key] = _Spell(trouble, now_mono_s, now_mono_s)
-                continue
-            spell.last_mono_s = now_mono_s
-            if (spell.trouble.fault, spell.trouble.host) != (trouble.fault, trouble.host) and spell.alert_id:
+                spell = self._spells[trouble.key] = Spell(trouble, now_mono_s, now_mono_s)
+            if spell.see(trouble, now_mono_s, before_mono_s) and spell.alert_id is not None:
                 changed.add(spell.alert_id)
-            since = spell.trouble.began_at
-            spell.trouble = replace(trouble, began_at=since) if since < trouble.began_at else trouble
         return changed
 
-    def _leave(self, now_mono_s: float) -> set[str]:
+    def _leave(self, now_mono_s: float, waiting: set[str]) -> set[str]:
         """Forget what has been gone for long enough; return the alerts that it belonged to.
 
-        Not while its camera has another trouble that is young: nobody knows what its picture is like meanwhile.
+        Not while its camera has another trouble that is young, or waits for its first turn: nobody knows then. And of a
+        picture nobody knows anything as long as there is none, however long that is.
         """
-        rules = self._rules
-        unsettled = {
-            spell.trouble.subject
-            for spell in self._spells.values()
-            if spell.last_mono_s == now_mono_s and now_mono_s - spell.first_mono_s < rules.lasting_s
+        rules, left = self._rules, set[str]()
+        standing = [spell for spell in self._spells.values() if spell.last_mono_s == now_mono_s]
+        young = (spell for spell in standing if now_mono_s - spell.stands_since_mono_s < rules.lasting_s)
+        unsettled = waiting | {spell.trouble.subject for spell in young}
+        hidden = waiting | {
+            spell.trouble.subject for spell in standing if spell.trouble.kind in HIDES_PICTURE
         }
-        gone = [
-            key
-            for key, spell in self._spells.items()
-            if now_mono_s - spell.last_mono_s > (rules.gap_s if spell.alert_id is None else rules.clear_s)
-            and spell.trouble.subject not in unsettled
-        ]
-        left = {self._spells.pop(key).alert_id for key in gone}
-        return {alert_id for alert_id in left if alert_id is not None}
+        for key, spell in list(self._spells.items()):
+            spell.forget_before(now_mono_s - rules.within_s)
+            if spell.trouble.kind is TroubleKind.PICTURE and spell.trouble.subject in hidden:
+                spell.hidden_mono_s = now_mono_s
+            if (
+                spell.alert_id is not None
+                and spell.is_well(now_mono_s, rules)
+                and spell.trouble.subject not in unsettled
+            ):
+                left.add(spell.alert_id)
+                spell.leave()
+            if spell.forgotten:
+                del self._spells[key]
+        return left
 
     def _join(self, now_mono_s: float) -> None:
         """Put what has lasted into alerts: those there are, or new ones."""
+        rules = self._rules
         standing = [
-            (spell, Onset(spell.trouble, spell.first_mono_s), now_mono_s - spell.first_mono_s)
+            (spell, Onset(spell.trouble, spell.onset_mono_s), spell.stood_s(now_mono_s, rules.within_s))
             for spell in self._spells.values()
             if spell.last_mono_s == now_mono_s
         ]
-        rules = self._rules
         fresh = [
             onset
-            for spell, onset, age_s in standing
-            if spell.alert_id is None and age_s >= rules.lasts_s(onset.trouble.kind)
+            for spell, onset, stood_s in standing
+            if spell.alert_id is None and stood_s >= rules.lasts_s(onset.trouble.kind)
         ]
         if not fresh:
             return
-        likely = [onset for _, onset, age_s in standing if age_s >= rules.likely_s] or fresh
+        likely = [onset for _, onset, stood_s in standing if stood_s >= rules.likely_s] or fresh
         known = [
-            Group(alert_id, told.alert.kind, told.alert.place, told.last_onset_mono_s)
+            Group(
+                alert_id, told.alert.kind, told.alert.place, told.first_onset_mono_s, told.last_onset_mono_s
+            )
             for alert_id, told in self._told.items()
         ]
         for group in grouped(fresh, likely, known, rules):
@@ -198,7 +211,9 @@ class Operations:
             alert_id=uuid7(now), kind=group.kind, place=group.place, began_at=began_at, opened_at=now,
             updated_at=now, ended_at=None, count=0, most=0, members=(),
         )  # fmt: skip
-        told = self._told[alert.alert_id] = _Told(alert, group.last_onset_mono_s, now_mono_s, urgent=True)
+        told = self._told[alert.alert_id] = _Told(
+            alert, group.first_onset_mono_s, group.last_onset_mono_s, now_mono_s, urgent=True
+        )
         return told
 
     def _bring_up_to_date(self, touched: set[str]) -> None:

@@ -24,10 +24,14 @@ _TITLES: Final[Mapping[TroubleKind, tuple[str, str]]] = MappingProxyType(
         TroubleKind.STREAM: ("{n} 路视频流无法解码", "the stream of {cameras} cannot be decoded"),
         TroubleKind.PICTURE: ("{n} 路画面异常", "the picture of {cameras} is not usable"),
         TroubleKind.INFERENCE: ("分析设备没有应答", "the network does not answer"),
-        TroubleKind.TURNS: ("{n} 路摄像机未按时轮巡", "not visited in time: {cameras}"),
+        TroubleKind.TURNS: ("{n} 路摄像机未按时轮巡或解码", "not visited or decoded in time: {cameras}"),
         TroubleKind.SET_ASIDE: (
             "{n} 路摄像机因解码崩溃被搁置",
             "set aside after crashes of the decoder: {cameras}",
+        ),
+        TroubleKind.EVIDENCE: (
+            "{n} 路摄像机取不到主码流，取证用辅码流",
+            "no main stream for evidence from {cameras}",
         ),
         TroubleKind.CLOCK: ("{n} 路摄像机时钟不准", "the clock of {cameras} is wrong"),
         TroubleKind.CANARY: ("自检演练没有到达案件队列", "the exercise did not reach the case queue"),

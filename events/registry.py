@@ -185,12 +185,21 @@ class Registry:
         _prune(connection, {draft.camera_id for draft in drafts})
 
 
+def too_large(document: Mapping[str, Any]) -> str:
+    """Return why a camera's document is too large to be kept; empty where it is not."""
+    return _too_large(canonical(dict(document)))
+
+
 def _texts(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    texts = {camera_id: canonical(dict(document)).decode() for camera_id, document in documents.items()}
+    texts = {camera_id: canonical(dict(document)) for camera_id, document in documents.items()}
     for camera_id, text in texts.items():
-        if len(text.encode()) > LONGEST_DOCUMENT:
-            raise InputError(f"camera {camera_id!r} is described in more than {LONGEST_DOCUMENT // 1024} KiB")
-    return texts
+        if problem := _too_large(text):
+            raise InputError(f"camera {camera_id!r} {problem}")
+    return {camera_id: text.decode() for camera_id, text in texts.items()}
+
+
+def _too_large(text: bytes) -> str:
+    return f"is described in more than {LONGEST_DOCUMENT // 1024} KiB" if len(text) > LONGEST_DOCUMENT else ""
 
 
 def _is(row: Mapping[str, Any] | None, text: str) -> bool:

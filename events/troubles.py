@@ -32,6 +32,7 @@ class TroubleKind(StrEnum):
     INFERENCE = "inference"  # the network answers no looks
     TURNS = "turns"  # cameras are not visited in time: more of them than the machine can watch
     SET_ASIDE = "set_aside"  # a stream crashed the decoder twice
+    EVIDENCE = "evidence"  # its main stream cannot be had: clips and stills are the second one's
     CLOCK = "clock"
     CANARY = "canary"  # the exercise did not reach the case queue
 
@@ -54,12 +55,24 @@ _OF_FAULT: Final[Mapping[Fault, TroubleKind]] = MappingProxyType(
         Fault.MOVED: TroubleKind.PICTURE,
         Fault.SLOW: TroubleKind.PICTURE,
         Fault.NOT_VISITED: TroubleKind.TURNS,
+        Fault.NOT_DECODED: TroubleKind.TURNS,
         Fault.SET_ASIDE: TroubleKind.SET_ASIDE,
     }
 )  # a dome that is elsewhere, and a camera that was switched off, are as somebody wants them
 _OF_THIS_MACHINE: Final = frozenset(
     {TroubleKind.INFERENCE, TroubleKind.TURNS, TroubleKind.SET_ASIDE, TroubleKind.CANARY}
 )
+HIDES_PICTURE: Final = frozenset(
+    {
+        TroubleKind.CONNECTION,
+        TroubleKind.ACCESS,
+        TroubleKind.STREAM,
+        TroubleKind.INFERENCE,
+        TroubleKind.TURNS,
+        TroubleKind.SET_ASIDE,
+    }
+)
+"""While one of these stands nobody knows what the picture is like."""
 _AT_ONCE: Final = frozenset(
     {TroubleKind.SET_ASIDE, TroubleKind.CANARY}
 )  # they have lasted when they are told
@@ -98,18 +111,20 @@ class TroubleRules:
     """When troubles become alerts.
 
     Attributes:
-        lasting_s: so long a fault must stand before it is told.
-        gap_s: a shorter pause of it does not begin it anew.
+        lasting_s: so long a fault must stand before it is told, in one piece or with pauses.
+        within_s: over so long its time is added up. What came back within it stays told; see `Spell.is_well`.
         clear_s: longer than this it must be gone before it is over.
         together_s: what begins within so long of each other in one network is one storm.
+        longest_s: but not what begins later than this after the first of it: onsets would chain without end.
         widespread: networks that fail within that time from which on it is one alert for all of them.
         likely_s: faults that stand so long count when it is asked how many networks fail.
     """
 
     lasting_s: float = 60.0
-    gap_s: float = 10.0
+    within_s: float = 300.0
     clear_s: float = 30.0
     together_s: float = 300.0
+    longest_s: float = 900.0
     widespread: int = 5
     likely_s: float = 10.0
 
@@ -132,13 +147,14 @@ class Group:
 
     Attributes:
         alert_id: of the alert that they are told by; None while there is none yet.
-        last_onset_mono_s: when the youngest of them began.
+        first_onset_mono_s, last_onset_mono_s: when the oldest and the youngest of them began.
         joining: those that come in now.
     """
 
     alert_id: str | None
     kind: TroubleKind
     place: str
+    first_onset_mono_s: float
     last_onset_mono_s: float
     joining: tuple[Onset, ...] = ()
 
@@ -159,6 +175,9 @@ def troubles_of(statuses: Iterable[CameraStatus], hosts: Mapping[str, str], now:
             fault = str(status.fault or Fault.UNREACHABLE)
             began_at = min(status.since, now)
             found.append(_trouble(kind, status, host, (fault, status.reason, began_at)))
+        if Note.MAIN_STREAM_AWAY in status.notes and status.state in {SightState.SEEING, SightState.DEGRADED}:
+            what = (Note.MAIN_STREAM_AWAY.value, "", now)  # of one that is blind there is more to tell
+            found.append(_trouble(TroubleKind.EVIDENCE, status, host, what))
         if Note.CLOCK_WRONG in status.notes:
             offset = status.clock_offset_s
             reason = "" if offset is None else f"{offset:+.0f} s"
@@ -178,7 +197,7 @@ def _kind_of(status: CameraStatus) -> TroubleKind | None:
         return TroubleKind.SET_ASIDE
     if status.state is SightState.OFF and status.fault is Fault.UNAUTHORIZED:  # nobody switched it off
         return TroubleKind.ACCESS
-    if status.state not in {SightState.BLIND, SightState.DEGRADED}:
+    if status.waits or status.state not in {SightState.BLIND, SightState.DEGRADED}:
         return None
     if status.fault is None:  # it has not said why yet
         return TroubleKind.CONNECTION if status.state is SightState.BLIND else None
@@ -234,7 +253,8 @@ def grouped(
         index = next((n for n, group in enumerate(groups) if _joins(onset, group, rules)), None)
         if index is None:
             place = _place_of(onset, likely, rules)
-            groups.append(Group(None, onset.trouble.kind, place, onset.at_mono_s, (onset,)))
+            at = onset.at_mono_s
+            groups.append(Group(None, onset.trouble.kind, place, at, at, (onset,)))
             continue
         group = groups[index]
         last = max(group.last_onset_mono_s, onset.at_mono_s)
@@ -249,7 +269,8 @@ def _joins(onset: Onset, group: Group, rules: TroubleRules) -> bool:
     if trouble.kind in _OF_THIS_MACHINE:
         return True
     near = abs(onset.at_mono_s - group.last_onset_mono_s) <= rules.together_s
-    return near and group.place in {trouble.place, EVERYWHERE}
+    one_storm = abs(onset.at_mono_s - group.first_onset_mono_s) <= rules.longest_s
+    return near and one_storm and group.place in {trouble.place, EVERYWHERE}
 
 
 def _place_of(onset: Onset, likely: Sequence[Onset], rules: TroubleRules) -> str:

@@ -4,7 +4,8 @@
 Three bounds: connections that are being opened at one host at once, openings begun in a second over all hosts, and
 sessions that a recorder allows at all. Whoever has to wait is served in the order in which it came. Where cameras
 outnumber a recorder's sessions they take turns: the one that has held its session longest gives it up once it had it
-for a while and another waits.
+for a while and another waits. A stream that nobody looks at, read for evidence alone, takes no session from one that is
+looked at: it waits behind all of those, asks none of them for theirs, and gives its own up at once where one waits.
 """
 
 import random
@@ -39,10 +40,14 @@ class AdmissionLimits:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a stream is reached: the host that is connected to, and the recorder that bounds its sessions."""
+    """How a stream is reached: the host that is connected to, and the recorder that bounds its sessions.
+
+    `yields`: it is not looked at, and its session goes to any stream that is.
+    """
 
     host: str
     through: str
+    yields: bool = False
 
     @classmethod
     def to(cls, camera: Camera) -> "Way":
@@ -68,14 +73,17 @@ class Place:
     """A place that is waited for and then held.
 
     Attributes:
+        yields: it goes to whoever does not yield.
         asked_back: somebody waits for one of these places, and this one has been held longest.
+        at_once: it is asked back by one to which it yields, who is not to be kept waiting.
     """
 
-    __slots__ = ("_granted", "asked_back")
+    __slots__ = ("_granted", "asked_back", "at_once", "yields")
 
-    def __init__(self) -> None:
+    def __init__(self, *, yields: bool = False) -> None:
         self._granted = threading.Event()
-        self.asked_back = False
+        self.yields = yields
+        self.asked_back = self.at_once = False
 
     @property
     def granted(self) -> bool:
@@ -95,34 +103,59 @@ class Place:
 
 
 class _Line:
-    """Places, who holds them and who waits for one: first come, first served. Used under its owner's lock."""
+    """Places, who holds them and who waits for one: first come, first served. Used under its owner's lock.
 
-    __slots__ = ("holders", "places", "waiting")
+    Those that yield wait apart, behind all others.
+    """
+
+    __slots__ = ("behind", "holders", "places", "waiting")
 
     def __init__(self, places: int) -> None:
         self.places = places
         self.holders: dict[Place, None] = {}  # in the order in which they got theirs
         self.waiting: deque[Place] = deque()
+        self.behind: deque[Place] = deque()
 
     def join(self, place: Place) -> None:
-        self.waiting.append(place)
+        self._queue_of(place).append(place)
         self._serve()
 
     def leave(self, place: Place) -> None:
         if place in self.holders:
             del self.holders[place]
         else:
-            self.waiting.remove(place)
+            self._queue_of(place).remove(place)
         self._serve()
 
     def _serve(self) -> None:
         while self.waiting and len(self.holders) < self.places:
             place = self.waiting.popleft()
-            self.holders[place] = None
-            place.grant()
-        wanting = len(self.waiting) - sum(one.asked_back for one in self.holders)
-        for one in [one for one in self.holders if not one.asked_back][: max(0, wanting)]:
-            one.asked_back = True
+            self._give(place)
+        while self.behind and len(self.holders) < self.places:
+            self._give(self.behind.popleft())
+        self._ask_back()
+
+    def _give(self, place: Place) -> None:
+        self.holders[place] = None
+        place.grant()
+
+    def _ask_back(self) -> None:
+        yielding = [one for one in self.holders if one.yields]
+        taken = yielding[: len(self.waiting)]
+        for one in taken:
+            one.asked_back = one.at_once = True
+        _ask([one for one in self.holders if not one.yields], len(self.waiting) - len(taken))
+        _ask(yielding, len(taken) + len(self.behind))
+
+    def _queue_of(self, place: Place) -> deque[Place]:
+        return self.behind if place.yields else self.waiting
+
+
+def _ask(holders: list[Place], places: int) -> None:
+    """Ask for so many places in all, of those that are held longest."""
+    wanting = places - sum(one.asked_back for one in holders)
+    for one in [one for one in holders if not one.asked_back][: max(0, wanting)]:
+        one.asked_back = True
 
 
 class Admission:
@@ -144,7 +177,8 @@ class Admission:
     def session(self, way: Way) -> Iterator[Place]:
         """Stand in line for a session of `way.through`, and hold it until the context ends.
 
-        Wait for it with `Place.wait`. Where it is `asked_back`, end the context once it was held for `turn_s`.
+        Wait for it with `Place.wait`. Where it is `asked_back`, end the context once it was held for `turn_s`, or at once
+        if it says so.
         """
         places = self.limits.sessions.get(way.through)
         if places is None:
@@ -152,7 +186,7 @@ class Admission:
             place.grant()
             yield place
         else:
-            with self._standing(self._recorders, way.through, places) as place:
+            with self._standing(self._recorders, way.through, places, yields=way.yields) as place:
                 yield place
 
     @contextmanager
@@ -165,8 +199,10 @@ class Admission:
             yield place.wait(stop) and not stop.wait(self._until_my_moment_s())
 
     @contextmanager
-    def _standing(self, lines: dict[str, _Line], name: str, places: int) -> Iterator[Place]:
-        place = Place()
+    def _standing(
+        self, lines: dict[str, _Line], name: str, places: int, *, yields: bool = False
+    ) -> Iterator[Place]:
+        place = Place(yields=yields)
         with self._lock:
             lines.setdefault(name, _Line(places)).join(place)
         try:

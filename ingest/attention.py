@@ -94,7 +94,9 @@ class Attention:
         del self._turns[camera_id]
 
     def change(self, watched: Watched, now_s: float) -> None:
-        """Take over what is said of a camera now. Its present promise stands; one watched without a break takes turns.
+        """Take over what is said of a camera now. Its present promise stands.
+
+        One that is watched without a break is so on, unless it costs something else now: then it has to ask anew.
 
         Raises:
             ValueError: its stream is larger than all that may come at once.
@@ -102,15 +104,15 @@ class Attention:
         turn = self._known(watched.camera_id)
         self._spending.check(watched)
         self._pass_to(now_s)
-        if turn.standing is Standing.CONTINUOUS:
+        if turn.standing is Standing.CONTINUOUS and watched.cost != turn.watched.cost:
             self._step_down(turn)
-        visited = turn.standing is Standing.VISITED
-        if not visited:
+        waits = turn.standing in {Standing.WAITING, Standing.DUE}
+        if waits:
             self._round.leave(turn, Standing.WAITING)
         self._reckoning.put(turn, -1)
         turn.accept(watched)
         self._reckoning.put(turn)
-        if not visited:
+        if waits:
             self._round.wait(turn, max(self._now_s, turn.since_s + self._policy.rest_s))
         self._changed = True
 
@@ -146,6 +148,7 @@ class Attention:
             while (turn := self._round.next()) is not None and self._spending.wait_s(turn, now_s) == 0:
                 self._round.begin(turn)
                 self._spending.begin(turn)
+                turn.asked = False
                 patience_s = turn.patience_s(self._policy.within_s, self._policy.lost_within_s)
                 visits.append(Visit(turn.watched.camera_id, patience_s, turn.by_s))
         promised, self._promised = tuple(self._promised), []
@@ -177,6 +180,10 @@ class Attention:
         if turn.gone:
             del self._turns[camera_id]
             return None
+        if turn.replaces:  # what the visit brought says nothing of the camera as it is now
+            turn.replaces = False
+            self._round.wait(turn, self._due_s(turn))
+            return turn.by_s if turn.by_s < _INFINITE else None
         self.missed += now_s > turn.by_s
         if outcome.saw:
             turn.saw(now_s - seen_s, now_s, self._policy.cadence_s)
@@ -198,7 +205,7 @@ class Attention:
         """
         turn = self._known(camera_id)
         self._pass_to(now_s)
-        turn.urgent = turn.urgent or urgent
+        turn.urgent, turn.asked = turn.urgent or urgent, turn.standing is Standing.VISITED
         self._watch.ask(turn)
         if turn.standing is Standing.WAITING and turn.by_s < _INFINITE:
             self._round.wait(turn, self._due_s(turn))
@@ -207,7 +214,7 @@ class Attention:
         """Say that a camera has become quiet, or was lost: it takes turns again. One that does already stays as it is."""
         turn = self._known(camera_id)
         self._pass_to(now_s)
-        turn.urgent = False
+        turn.urgent = turn.asked = False
         self._watch.withdraw(turn)
         if turn.standing is Standing.CONTINUOUS:
             self._reckoning.put(turn, -1)
@@ -221,8 +228,7 @@ class Attention:
 
     def usual_s(self, camera_id: str) -> float:
         """Return after how long a camera usually becomes due again, as things are now, seconds."""
-        turn = self._reckoned(camera_id)
-        return self._due_s(turn) - turn.since_s
+        return self._pause_s(self._reckoned(camera_id))
 
     def by_s(self, camera_id: str) -> float:
         """Return until when a camera is promised to have been visited; infinity: it is watched without a break."""
@@ -256,18 +262,17 @@ class Attention:
 
     def _enter(self, watched: Watched) -> None:
         self._spending.check(watched)
-        turn = self._turns.get(watched.camera_id)
-        if turn is not None and not turn.gone:
+        before = self._turns.get(watched.camera_id)
+        if before is not None and not before.gone:
             raise ValueError(f"camera {watched.camera_id} is watched already")
         self._changed = True
-        if turn is not None:  # its last visit still goes on
-            turn.gone = False
-            turn.accept(watched)
-        else:
-            self._added += 1
-            turn = Turn(watched, self._added, self._now_s, self._policy.usual_visit_s)
-            self._turns[watched.camera_id] = turn
-            self._fresh.append(turn)
+        self._added += 1
+        turn = Turn(watched, self._added, self._now_s, self._policy.usual_visit_s)
+        if before is not None:
+            turn.replace(before)
+            self._round.leave(before, Standing.WAITING)
+        self._turns[watched.camera_id] = turn
+        self._fresh.append(turn)
         self._reckoning.put(turn)
 
     def _reckon(self) -> None:
@@ -282,16 +287,16 @@ class Attention:
                 self._step_down(turn)
         for name in self._reckoning.update(self._hour):
             self._restate(name)
-        fresh, self._fresh = self._fresh, []
-        for turn in fresh:
-            if self._turns.get(turn.watched.camera_id) is turn:
-                self._promise(turn)
-                self._promised.append(Promise(turn.watched.camera_id, turn.by_s, turn.by_s - turn.since_s))
-                self._round.wait(turn, now_s)
         self._waiting_base_s = max(self._waiting_base_s, base_s := self._reckoning.usual_base_s())
         if base_s < _FASTER * self._waiting_base_s:
             self._waiting_base_s = base_s
             self._reorder()
+        fresh, self._fresh = self._fresh, []
+        for turn in fresh:
+            if self._turns.get(turn.watched.camera_id) is turn and not turn.gone:
+                self._promise(turn)
+                self._promised.append(Promise(turn.watched.camera_id, turn.by_s, turn.by_s - turn.since_s))
+                self._round.renew(turn, self._due_s(turn))
         self._round.tidy(len(self._turns))
 
     def _promise(self, turn: Turn) -> None:
@@ -303,14 +308,18 @@ class Attention:
         self._round.wait(turn, self._due_s(turn))
 
     def _due_s(self, turn: Turn) -> float:
-        """Return when a camera becomes due: as often as things allow now, and in time for what it was promised."""
+        """Return when a camera becomes due: one that was not visited yet at once."""
+        return turn.since_s if turn.untried else turn.since_s + self._pause_s(turn)
+
+    def _pause_s(self, turn: Turn) -> float:
+        """Return the time between two visits: as often as things allow now, and in time for what was promised."""
         usual_s = self._reckoning.usual_s(turn, self._hour)
         if turn.eager:
             usual_s *= _SOONER
         promised_s = self._reckoning.due_within_s(turn.by_s - turn.since_s)
         longest_s = promised_s if turn.lost else min(usual_s, promised_s)
         rest_s = self._policy.refused_rest_s if turn.refused else self._policy.rest_s
-        return turn.since_s + max(rest_s, longest_s)
+        return max(rest_s, longest_s)
 
     def _reorder(self) -> None:
         self._round.reorder(self._turns.values(), self._due_s)
@@ -346,6 +355,9 @@ class Attention:
 
     def _judge(self, turn: Turn, outcome: Outcome) -> None:
         """Put a suspicious camera in line to be watched without a break; take a quiet or lost one out."""
+        if outcome is Outcome.QUIET and turn.asked:
+            return  # more was found out meanwhile
+        turn.urgent = turn.urgent and outcome is not Outcome.QUIET
         if turn.urgent or outcome is Outcome.SUSPICIOUS:
             self._watch.ask(turn)
         elif outcome is not Outcome.SEEN:
@@ -355,8 +367,6 @@ class Attention:
         self._admit(now_s)
         while (turn := self._watch.to_leave(now_s)) is not None:
             self._step_down(turn)
-            if turn.urgent:
-                self._watch.ask(turn)  # behind those who have waited
             if not self._admit(now_s):
                 return
 
@@ -375,6 +385,9 @@ class Attention:
         self._watch.leave(turn, self._now_s)
         turn.released(self._now_s, self._policy.cadence_s)
         self._wait(turn)
+        if turn.urgent:  # it gets its place back, behind those who have waited
+            self._watch.ask(turn)
+            self._round.wait(turn, self._due_s(turn))
         self._promised.append(Promise(turn.watched.camera_id, turn.by_s, turn.by_s - turn.since_s))
         self._round.let_in(turn.held_recorder)
 

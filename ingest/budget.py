@@ -265,17 +265,21 @@ class Spending:
         """How many of a recorder whose sessions are bounded."""
         return int(_kept(self.budget.sessions[recorder], self._policy.continuous_share, 1.0))
 
-    @property
-    def overdrawn(self) -> bool:
-        """Whether continuous watching has more than its share: the budget shrank, or a larger stream was added."""
+    def overdraws(self, turn: Turn) -> bool:
+        """Tell whether there is more continuous watching than its share allows of something that this camera uses as well.
+
+        The budget shrank, or a larger stream was added.
+        """
         keys, looks, mbit = self._kept
+        recorder = turn.held_recorder
         return (
             self._continuous > self.kept_slots
             or self._continuous_keys_per_s > keys + _ROUNDING
             or self._continuous * self._policy.continuous_looks_per_s > looks + _ROUNDING
             or self._continuous_mbit_per_s > mbit + _ROUNDING
-            or any(
-                self._continuous_sessions[name] > self.kept_sessions(name) for name in self.budget.sessions
+            or (
+                recorder in self.budget.sessions
+                and self._continuous_sessions[recorder] > self.kept_sessions(recorder)
             )
         )
 

@@ -58,8 +58,12 @@ class ContinuousWatch:
                 del line[turn.watched.camera_id]
 
     def too_many(self) -> Turn | None:
-        """Return a camera that has to leave because all together have more than their share, or None."""
-        return next(reversed(self._watched.values())) if self._watched and self._spending.overdrawn else None
+        """Return a camera that has to leave because all together have more than their share, or None.
+
+        The one that came last; one with an open incident only where no other would make room.
+        """
+        leaving = [turn for turn in reversed(self._watched.values()) if self._spending.overdraws(turn)]
+        return min(leaving, key=lambda turn: turn.urgent, default=None)
 
     def to_leave(self, now_s: float) -> Turn | None:
         """Return a camera that has had its turn and whose place another waits for, or None."""

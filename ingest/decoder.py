@@ -13,7 +13,9 @@ from ingest.errors import DamagedError
 from ingest.frame import DecodedFrame, Shrinker
 from ingest.packets import Packet
 
-_GPU_MISSES = 3
+_TRIES = 2  # one may fail because the device is full just then
+_CAMERAS_IN_A_ROW = 3
+_REMEMBERED_AT_MOST = 4096
 # `fast` leaves out what only broken streams need. What smooths the blocks' edges is a tenth to a sixth of a key frame's
 # time, and of a picture that is shrunk to half its width or less before anybody looks nothing of it is left; what refers
 # to other pictures needs it (0.4 of 255 luma levels in the mean).
@@ -24,6 +26,37 @@ _LARGE_PX = 1280
 DECODING_FAILS = (av.FFmpegError, NotImplementedError, RuntimeError, ValueError)
 
 
+class Refusals:
+    """Which cameras' streams a GPU refuses though they are whole. Pure.
+
+    A profile that it does not know says nothing of other cameras, so each stream is judged alone, until its session ends.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[int, int]] = {}  # by camera: session, and refusals in a row
+        self._in_a_row: set[str] = set()  # cameras that were refused since anything was decoded
+
+    def stands(self, packet: Packet) -> bool:
+        """Tell whether the packet's stream was refused so often that the GPU is not to be asked again."""
+        known = self._of.get(packet.camera_id)
+        return known is not None and known[0] == packet.session and known[1] >= _TRIES
+
+    def add(self, packet: Packet) -> bool:
+        """Note a refusal; return whether it is the GPU's own trouble: several cameras in a row were refused."""
+        session, times = self._of.pop(packet.camera_id, (packet.session, 0))
+        self._of[packet.camera_id] = packet.session, times + 1 if session == packet.session else 1
+        if len(self._of) > _REMEMBERED_AT_MOST:
+            del self._of[next(iter(self._of))]
+        self._in_a_row.add(packet.camera_id)
+        return len(self._in_a_row) >= _CAMERAS_IN_A_ROW
+
+    def decoded(self, packet: Packet) -> None:
+        """Note that the GPU decoded it."""
+        if self._of:
+            self._of.pop(packet.camera_id, None)
+            self._in_a_row.clear()
+
+
 class KeyDecoder:
     """Key frames of any size and camera, H.264 and H.265, one after another. Not for several threads at once.
 
@@ -31,8 +64,9 @@ class KeyDecoder:
     frame comes with its own parameter sets, is drained (with B-frames it would come out two keys late) and forgotten.
 
     Args:
-        device: "cpu" or "cuda". Where the GPU does not work, or refuses three key frames in a row that the CPU decodes, the
-            CPU decodes from then on, and the log says so once.
+        device: "cpu" or "cuda". A camera of which the GPU refuses two key frames that the CPU decodes is left to the CPU
+            until its stream begins anew. Where the GPU does not work, or refuses three cameras and decodes none between,
+            the CPU decodes everything from then on, and the log says so once.
 
     Attributes:
         device: what decodes now.
@@ -43,7 +77,11 @@ class KeyDecoder:
         self.device = device
         self.shrinker = Shrinker()
         self._contexts: dict[tuple[str, str, bool], VideoCodecContext] = {}
-        self._misses = 0
+        self._refusals = Refusals()
+
+    def device_for(self, packet: Packet) -> str:
+        """Return what decodes the packet's stream: not the GPU, where it refused that."""
+        return "cpu" if self.device == "cpu" or self._refusals.stands(packet) else self.device
 
     def decode(self, packet: Packet) -> DecodedFrame:
         """Return the picture.
@@ -55,12 +93,12 @@ class KeyDecoder:
         data = annexb.decodable_alone(packet.payload, packet.info.extradata, codec)
         unit = av.Packet(len(data))  # FFmpeg's own buffer: its readers look past the end, into padding
         unit.update(data)
-        large = packet.info.width >= _LARGE_PX
-        frames, failure = self._drain(self.device, codec, unit, large=large)
-        if failure and self.device == "cuda":
-            frames, failure = self._on_cpu(codec, unit, failure, large=large)
-        elif not failure:
-            self._misses = 0
+        device, large = self.device_for(packet), packet.info.width >= _LARGE_PX
+        frames, failure = self._drain(device, codec, unit, large=large)
+        if failure and device == "cuda":
+            frames, failure = self._on_cpu(packet, unit, failure, large=large)
+        elif device == "cuda" and frames:
+            self._refusals.decoded(packet)
         if not frames:
             raise DamagedError(failure or "no picture came out of it")
         if frames[0].is_corrupt:
@@ -68,11 +106,10 @@ class KeyDecoder:
         return DecodedFrame(frames[0])
 
     def _on_cpu(
-        self, codec: str, unit: "av.Packet[Any]", gpu_failure: str, *, large: bool
+        self, packet: Packet, unit: "av.Packet[Any]", gpu_failure: str, *, large: bool
     ) -> tuple[list[av.VideoFrame], str]:
-        frames, failure = self._drain("cpu", codec, unit, large=large)
-        self._misses += not failure
-        if self._misses >= _GPU_MISSES:
+        frames, failure = self._drain("cpu", packet.info.codec, unit, large=large)
+        if frames and not frames[0].is_corrupt and self._refusals.add(packet):
             self._leave_gpu(gpu_failure)
         return frames, failure
 
@@ -125,8 +162,17 @@ def open_context(codec: str, device: str = "cpu") -> VideoCodecContext:
 
 
 def _open_cuda(codec: str) -> VideoCodecContext:
+    # The device's primary context is one for all decoders of the process; one of its own costs each a second of CPU. FFmpeg
+    # refuses it where an inference engine made it with other flags.
+    try:
+        return _open_with(codec, {"primary_ctx": "1"})
+    except DECODING_FAILS:
+        return _open_with(codec, {})
+
+
+def _open_with(codec: str, options: dict[str, object]) -> VideoCodecContext:
     # Without a GPU this raises even where FFmpeg is allowed to fall back by itself, so it is not: the reason is wanted.
-    accelerator = HWAccel("cuda", allow_software_fallback=False)
+    accelerator = HWAccel("cuda", allow_software_fallback=False, options=options)
     return cast(VideoCodecContext, av.CodecContext.create(codec, "r", hwaccel=accelerator))
 
 

@@ -30,13 +30,14 @@ class Division:
 def divide(watched: Sequence[Watched], budget: Budget, policy: Policy | None = None) -> Division:
     """Divide cameras into those that are watched without a break and those that take turns.
 
-    All are held where the budget allows. A camera behind a recorder whose sessions are bounded is held only then.
+    All are held where the budget allows. A camera behind a recorder that has fewer sessions than cameras is held only then.
     """
     policy = policy or Policy()
     if _all_fit(watched, budget):
         return Division(tuple(watched), (), budget)
-    ordered = sorted(watched, key=lambda item: (item.recorder in budget.sessions, -_weight(item)))
-    few, many = 0, sum(item.recorder not in budget.sessions for item in watched)
+    short = _short(watched, budget)
+    ordered = sorted(watched, key=lambda item: (item.recorder in short, -_weight(item)))
+    few, many = 0, sum(item.recorder not in short for item in watched)
     while few < many:
         middle = (few + many + 1) // 2
         left = _less(budget, ordered[:middle])
@@ -51,13 +52,17 @@ def _weight(item: Watched) -> float:
     return bounded(item.risk) * max(by_hour(item.place))
 
 
-def _all_fit(watched: Sequence[Watched], budget: Budget) -> bool:
+def _short(watched: Sequence[Watched], budget: Budget) -> frozenset[str]:
+    """Return the recorders that have fewer sessions than cameras."""
     behind = Counter(item.recorder for item in watched)
-    return len(watched) <= budget.slots and all(
-        (
-            all(behind[recorder] <= sessions for recorder, sessions in budget.sessions.items()),
-            *(total is None or used <= total for total, used in _used(budget, watched)),
-        )
+    return frozenset(name for name, sessions in budget.sessions.items() if behind[name] > sessions)
+
+
+def _all_fit(watched: Sequence[Watched], budget: Budget) -> bool:
+    return (
+        len(watched) <= budget.slots
+        and not _short(watched, budget)
+        and all(total is None or used <= total for total, used in _used(budget, watched))
     )
 
 

@@ -2,7 +2,8 @@
 """The main stream of a camera whose second stream is looked at: kept for evidence, never decoded.
 
 It is read from an incident on, while somebody holds it, or always, where the time before an incident matters. Its
-troubles are no trouble of the camera's sight: they are counted, and the clip is cut from the stream that is looked at.
+troubles are no trouble of the camera's sight: they are counted, its state notes them, and the clip is cut from the stream
+that is looked at. One that could not be had is tried until it can, so that what is noted is so.
 """
 
 import threading
@@ -26,18 +27,20 @@ class _Keeping:
     def __init__(self, camera_id: str, ring: Ring) -> None:
         self.camera_id, self.ring = camera_id, ring
         self.trouble = ""
+        self.failing = False
 
     def connecting(self) -> None: ...
 
     def waiting(self) -> None:
-        self.trouble = "it waits for a free session of its recorder"
+        self.trouble, self.failing = "it waits for a free session of its recorder", False
 
     def failed(self, reason: str, fault: Fault) -> None:
         _ = fault
-        self.trouble = reason
+        self.trouble, self.failing = reason, True
 
     def take(self, packet: Packet) -> None:
-        self.trouble = ""
+        if self.trouble:
+            self.trouble, self.failing = "", False
         self.ring.append(packet)
 
     def rate(self, pictures_per_s: float, announced_per_s: float | None) -> None: ...
@@ -49,6 +52,9 @@ class _Keeping:
 
     def comes_to_nothing(self) -> bool:
         return False
+
+    def decoded_mono_s(self) -> float | None:
+        return None
 
 
 class EvidenceFeed:
@@ -73,7 +79,7 @@ class EvidenceFeed:
         self._always = camera.evidence is EvidenceFrom.ALWAYS
         self._clock, self._make_ring = clock, make_ring
         self._keeping = _Keeping(camera.camera_id, make_ring())
-        way = Way(camera.url.host, camera.recorder or camera.url.host)
+        way = Way(camera.url.host, camera.recorder or camera.url.host, yields=True)
         self._reader = StreamReader(
             self._keeping, (source,), way=way, clock=clock, backoff=backoff, admission=admission
         )
@@ -101,6 +107,11 @@ class EvidenceFeed:
         """Openings and streams that failed since the start."""
         return self._reader.failures
 
+    @property
+    def abandoned(self) -> int:
+        """Threads that their demuxer never let go, and that were left behind."""
+        return self._reader.abandoned
+
     def start(self) -> None:
         """Begin, where the stream is always read."""
         if self._always:
@@ -115,15 +126,15 @@ class EvidenceFeed:
                 self._reader.start()
 
     def check(self) -> None:
-        """Let go of what nobody holds any more. To be called every second or so."""
+        """Let go of what nobody holds any more, once it can be had. To be called every second or so."""
         with self._lock:
             over_s = self._clock.mono_s() - self._until_mono_s
-            if self._reading and over_s > 0:
+            if self._reading and over_s > 0 and not self._keeping.failing:
                 self._reading = False
                 self._reader.stop()
             if self._reading:
                 self._reader.check()
-            elif over_s > _KEEP_S and self._keeping.ring.bytes:
+            if over_s > _KEEP_S and self._keeping.ring.bytes:
                 self._keeping.ring = self._make_ring()
 
     def stop(self) -> None:

@@ -13,17 +13,20 @@ from ingest.reader import SourceFactory, StreamReader
 
 # A camera may be blind by what its pictures show, or because somebody wants it so: to connect anew would not help.
 _OTHERS_FAULTS = frozenset(
-    {Fault.FROZEN, Fault.BLACK, Fault.COVERED, Fault.SET_ASIDE, Fault.SWITCHED_OFF, Fault.NOT_VISITED}
+    {Fault.FROZEN, Fault.BLACK, Fault.COVERED, Fault.SET_ASIDE, Fault.SWITCHED_OFF}
+    | {Fault.NOT_VISITED, Fault.NOT_DECODED}
 )
+_COUNTED_S = 10.0  # of a stream without reports of a clock: in such parts its sight is told of it
 
 
 class _Looking:
     """Tells an intake of its stream."""
 
-    __slots__ = ("_deliver", "_intake", "camera_id")
+    __slots__ = ("_clock", "_deliver", "_intake", "_unreported_mono_s", "camera_id")
 
-    def __init__(self, intake: CameraIntake, deliver: Callable[[Packet], None]) -> None:
-        self._intake, self._deliver = intake, deliver
+    def __init__(self, intake: CameraIntake, deliver: Callable[[Packet], None], clock: Clock) -> None:
+        self._intake, self._deliver, self._clock = intake, deliver, clock
+        self._unreported_mono_s = float("inf")  # since when no report came, as far as that was not told yet
         self.camera_id = intake.camera.camera_id
 
     def connecting(self) -> None:
@@ -37,7 +40,11 @@ class _Looking:
 
     def take(self, packet: Packet) -> None:
         if packet.camera_ahead_s is not None:
+            self._unreported_mono_s = packet.at_mono_s
             self._intake.sight.clock(packet.camera_ahead_s)
+        elif packet.at_mono_s - self._unreported_mono_s > _COUNTED_S:
+            self._intake.sight.unreported(packet.at_mono_s - self._unreported_mono_s)
+            self._unreported_mono_s = packet.at_mono_s
         admitted = self._intake.take(packet)
         if admitted is not None:
             self._deliver(admitted)
@@ -46,6 +53,7 @@ class _Looking:
         self._intake.sight.rate(pictures_per_s, announced_per_s)
 
     def opened(self, *, second: bool) -> None:
+        self._unreported_mono_s = self._clock.mono_s()
         self._intake.sight.connecting("connected, no picture yet")
         self._intake.sight.note(Note.SUB_STREAM_AWAY, second)
 
@@ -55,6 +63,9 @@ class _Looking:
     def comes_to_nothing(self) -> bool:
         status = self._intake.sight.status()
         return status.state is SightState.BLIND and status.fault not in _OTHERS_FAULTS
+
+    def decoded_mono_s(self) -> float | None:
+        return self._intake.sight.decoded_mono_s
 
 
 class Feed(StreamReader):
@@ -80,7 +91,7 @@ class Feed(StreamReader):
         admission: Admission,
     ) -> None:
         super().__init__(
-            _Looking(intake, deliver),
+            _Looking(intake, deliver, clock),
             (sources,) if callable(sources) else sources,
             way=Way.to(intake.camera),
             clock=clock,

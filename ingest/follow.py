@@ -22,7 +22,8 @@ class Follower:
     point from which the picture heals): pictures with parts made up by the decoder are not handed out.
 
     Args:
-        device: "cpu" or "cuda"; what does not work there is decoded on the CPU.
+        device: "cpu" or "cuda"; what does not work there is decoded on the CPU. For a stream that is followed: a GPU's
+            decoder takes up to a second of the CPU to be made, so a group from memory is decoded on the CPU.
     """
 
     def __init__(self, device: str = "cpu") -> None:

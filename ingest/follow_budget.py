@@ -22,12 +22,13 @@ class FollowBudget:
     be gone.
 
     Args:
-        at_most: cameras followed at the same time.
+        at_most: cameras followed at the same time; 0: none is, and no group in memory is decoded either.
         groups_per_s: groups of pictures in memory that are decoded in a second in the long run, all cameras together;
             `at_most` of them may come at once.
 
     Attributes:
         refused: how often a camera found no place, or lost it to one of higher interest.
+        refused_groups: groups of pictures in memory that were not decoded, because so many had been.
     """
 
     def __init__(self, at_most: int, *, groups_per_s: float = 1.0) -> None:
@@ -35,7 +36,7 @@ class FollowBudget:
         self._places: dict[str, _Place] = {}
         self._lock = threading.Lock()
         self._groups, self._filled_mono_s = float(at_most), 0.0
-        self.refused = 0
+        self.refused = self.refused_groups = 0
 
     @property
     def following(self) -> int:
@@ -67,6 +68,7 @@ class FollowBudget:
             self._groups = min(float(self._at_most), self._groups + gained)
             self._filled_mono_s = now_mono_s
             if self._groups < 1.0:
+                self.refused_groups += 1
                 return False
             self._groups -= 1.0
             return True

@@ -14,15 +14,17 @@ encoder takes noise away, and then a frozen picture of this kind is not told fro
 
 import statistics
 from collections import deque
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+STRIP = 60, 320
 _ROWS = slice(60, 120)  # the middle of the picture says as much, at a third of the cost
 _BLOCKS = (16, 3)
 _NEAR = (5, 5)  # coarser things than noise are left out
-_MEMORY = 64
+MEMORY = 64
 _PICTURES = 16  # before anything is judged
 _SETTLED = 8  # pictures in a background that is worth comparing with
 _MEASURED_EVERY, _MEASURED = 8, 4
@@ -41,6 +43,45 @@ _Luma = NDArray[np.float32]
 _Strip = NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Still:
+    """A frozen picture, by which it is known again after a restart: a live one never has its noise.
+
+    Attributes:
+        background: (60, 320) float32, what was slow before it froze.
+        strip: (60, 320) uint8, the picture.
+    """
+
+    background: _Luma
+    strip: _Strip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noise:
+    """What a camera's noise is like, as it outlasts a restart.
+
+    Attributes:
+        steps: by how much pictures differed, steps of luma; the last 64 at most.
+        alike, sizes: how alike the noise of two pictures was, and how large; the last 64 at most.
+        still: the picture that it was frozen at; None where it was not.
+    """
+
+    steps: tuple[float, ...] = ()
+    alike: tuple[float, ...] = ()
+    sizes: tuple[float, ...] = ()
+    still: Still | None = None
+
+    @property
+    def knows_steps(self) -> bool:
+        """Whether there are enough to tell what is less."""
+        return len(self.steps) >= _PICTURES
+
+    @property
+    def knows_alike(self) -> bool:
+        """Whether there are enough to tell whether noise is new each time."""
+        return len(self.alike) >= _MEASURED
+
+
 class FreshNoise:
     """Whether the pictures of one camera carry new noise.
 
@@ -49,19 +90,24 @@ class FreshNoise:
     Attributes:
         frozen: they carry the same, for 30 s and eight pictures; two others take it back.
         began_mono_s: when a picture last came with noise of its own; None before the first.
+
+    Args:
+        noise: what `kept` of an earlier one returned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noise: Noise | None = None) -> None:
+        noise = noise or Noise()
         self.frozen = False
         self.began_mono_s: float | None = None
         self._last: _Strip | None = None
         self._background: _Luma | None = None
         self._waiting: deque[_Strip] = deque()
-        self._settled = self._seen = self._fresh = 0
+        self._settled = self._seen = self._fresh = self._changes = 0
         self._recent: deque[float] = deque(maxlen=_LAG)
-        self._steps: deque[float] = deque(maxlen=_MEMORY)
-        self._alike: deque[float] = deque(maxlen=_MEMORY)
-        self._sizes: deque[float] = deque(maxlen=_MEMORY)
+        self._steps: deque[float] = deque(noise.steps, maxlen=MEMORY)
+        self._alike: deque[float] = deque(noise.alike, maxlen=MEMORY)
+        self._sizes: deque[float] = deque(noise.sizes, maxlen=MEMORY)
+        self._still = noise.still  # from before a restart, until it is certain whether it is still shown
         self._run: list[tuple[float, float, float]] = []  # (step, alike, size) of pictures with old noise
 
     def see(self, small: NDArray[np.uint8], at_mono_s: float, *, repeated: bool = False) -> None:
@@ -70,6 +116,9 @@ class FreshNoise:
         `repeated`: it was there before, exactly: it says nothing of what is usual.
         """
         strip = small[_ROWS].copy()
+        if self._still is not None:
+            self._see_again(self._still, strip, at_mono_s)
+            return
         last, background, self._last = self._last, self._background, strip
         if last is None or background is None:
             self._begin(strip, at_mono_s)
@@ -77,7 +126,11 @@ class FreshNoise:
         step = _middle(_blocks(cv2.absdiff(strip, last).astype(np.float32)))
         if step > _SCENE_CHANGED * _median(self._steps, step) + 1.0:
             self._begin(strip, at_mono_s)  # another light, another view: a new background
+            self._changes += 1
+            if self._changes >= _SETTLED:
+                self._steps.clear()  # no change: by so much its pictures differ now
             return
+        self._changes = 0
         self._recent.append(step)
         if repeated:
             return
@@ -95,14 +148,43 @@ class FreshNoise:
     @property
     def shrunk(self) -> bool:
         """Whether pictures differ by clearly less than is usual: what is played over and over differs as it did."""
-        return len(self._steps) >= _PICTURES and statistics.median(self._recent) <= _CLEARLY * _median(
-            self._steps, 0.0
-        )
+        if len(self._steps) < _PICTURES or not self._recent:
+            return False
+        return statistics.median(self._recent) <= _CLEARLY * _median(self._steps, 0.0)
 
     def restart(self) -> None:
         """Say that the camera looks at something else: it is judged again when it has settled."""
-        self._last = self._background = None
+        self._last = self._background = self._still = None
         self._end_run()
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its pictures may be frozen: what is usual cannot be learned from them."""
+        return self.frozen or len(self._run) > 0 or self._still is not None
+
+    def kept(self) -> Noise:
+        """Return what outlasts a restart: with the picture that it is frozen at, if it is."""
+        still = self._still
+        if still is None and self.frozen and self._last is not None and self._background is not None:
+            still = Still(self._background.copy(), self._last)
+        return Noise(tuple(self._steps), tuple(self._alike), tuple(self._sizes), still)
+
+    def _see_again(self, still: Still, strip: _Strip, at_mono_s: float) -> None:
+        """Tell whether a picture that was frozen before a restart is shown still."""
+        before = still.strip if self._last is None else self._last
+        step = _middle(_blocks(cv2.absdiff(strip, before).astype(np.float32)))
+        alike, size = _compared(still.strip, strip, still.background)
+        self._last = strip
+        self._recent.append(step)
+        if self.began_mono_s is None:
+            self.began_mono_s = at_mono_s
+        if alike >= _ALIKE_ONE:
+            self._old((step, alike, size), at_mono_s)
+            return
+        self._fresh += 1
+        if self._fresh >= _FRESH:
+            self._still = None
+            self._begin(strip, at_mono_s)
 
     def _is_suspicious(self) -> bool:
         """Tell whether pictures differ less than usual, of a camera whose noise is known to be new each time."""

@@ -4,7 +4,7 @@
 Measured on four encodings: the largest difference between two key frames, over 320 × 180 pixels averaged 4 × 4, is at most
 4.8 where nothing happens and at least 26 where something does. It is blind to what comes and goes between two key
 frames, and slow smoke adapts away in a difference of neighbours: so there is a slow background beside it, and a look every
-few seconds whether anything changed or not.
+few seconds, or at each key frame where those are rarer, whether anything changed or not.
 """
 
 import math
@@ -32,7 +32,8 @@ class GateBounds:
     """When a gate opens, and for how long.
 
     Attributes:
-        look_every_s: a look at least so often, changed or not (within a tenth of the key interval).
+        look_every_s: a look at least so often, changed or not (within a tenth of the key interval), or at each key frame
+            where those are rarer.
         hold_s: every key frame is looked at for so long after the last change.
         low, high: the threshold stays between them, luma steps of 0 to 255. Above `high` events begin: a night of
             rain may raise the threshold, but never past them.

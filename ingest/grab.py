@@ -19,13 +19,14 @@ class Grabbed:
     Attributes:
         keys, packets: how many key frames and packets came.
         payload_bytes: what they weighed.
-        opened_s, took_s: from the first byte sent until the stream was open, and until it was left again. Waiting for
-            a place is not counted.
+        began_mono_s: when the first byte was sent. Waiting for a place is not counted.
+        opened_s, took_s: from then until the stream was open, and until it was left again.
     """
 
     keys: int
     packets: int
     payload_bytes: int
+    began_mono_s: float
     opened_s: float
     took_s: float
 
@@ -36,7 +37,8 @@ class Grabber:
     Args:
         stop: ends visits that wait or read.
         want_keys: key frames after which a visit is over.
-        within_s: the longest that a visit may read, from when the stream is open; it ends with fewer then.
+        within_s: the longest that a visit may take, from the first byte sent; it ends with fewer then. An opening is bounded
+            by the source itself.
     """
 
     def __init__(
@@ -51,8 +53,16 @@ class Grabber:
         self._clock, self._admission, self._stop = clock, admission, stop
         self._want_keys, self._within_s = want_keys, within_s
 
-    def grab(self, source: PacketSource, way: Way, take: Callable[[Packet], object]) -> Grabbed:
+    def grab(
+        self,
+        source: PacketSource,
+        way: Way,
+        take: Callable[[Packet], object],
+        begins: Callable[[], object] = lambda: None,
+    ) -> Grabbed:
         """Open `source`, hand its packets to `take` until enough key frames came, and close it.
+
+        `begins` is called when it has its places: what it waited for before is not the camera's.
 
         Raises:
             SourceError: it cannot be had, or no key frame came of it.
@@ -60,13 +70,16 @@ class Grabber:
         with self._admission.session(way) as place:
             if not place.wait(self._stop):
                 raise StreamEndedError("the visit was called off")
-            return self._visit(source, way, take)
+            return self._visit(source, way, take, begins)
 
-    def _visit(self, source: PacketSource, way: Way, take: Callable[[Packet], object]) -> Grabbed:
+    def _visit(
+        self, source: PacketSource, way: Way, take: Callable[[Packet], object], begins: Callable[[], object]
+    ) -> Grabbed:
         opening = self._admission.opening(way, self._stop)
         with opening as admitted:
             if not admitted:
                 raise StreamEndedError("the visit was called off")
+            begins()
             began = self._clock.mono_s()
             source.__enter__()
         try:
@@ -84,11 +97,12 @@ class Grabber:
                     take(packet)
                     packets, keys = packets + 1, keys + packet.is_key
                     payload_bytes += packet.size
-                    late = self._clock.mono_s() - opened > self._within_s
+                    late = self._clock.mono_s() - began > self._within_s
                     if keys >= self._want_keys or late or self._stop.is_set():
                         break
         except SourceError as error:
             failure = error
         if not keys:
             raise failure or TimedOutError(f"no key frame came within {self._within_s:.0f} s")
-        return Grabbed(keys, packets, payload_bytes, opened - began, self._clock.mono_s() - began)
+        took_s = self._clock.mono_s() - began
+        return Grabbed(keys, packets, payload_bytes, began, opened - began, took_s)

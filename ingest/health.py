@@ -7,7 +7,7 @@ a shower are no faults of a camera. What cannot be told from pictures stands in 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 
 from gridwatch.core.camera import Fault
 from ingest.freshnoise import FreshNoise
-from ingest.homeview import HomeView, Picture, View, look_at, sharpness
+from ingest.homeview import HomeView, Picture, View, is_plain, look_at
+from ingest.kept import Home, Usual
 from ingest.recurrence import Recurrence
+from ingest.usual import UsualLight
 
 WIDTH, HEIGHT = 320, 180
 
 _BLACK_LEVEL, _BLACK_SPREAD = 34, 12  # video black is 16; one lamp, window or star-lit sky is above
 _WHITE_LEVEL = 200
 _FLAT_SPREAD, _FLAT_LEVEL = 18, 90
-_BLUR_ENTER, _BLUR_LEAVE = 0.5, 0.65
-_FLATTENED, _DARKENED, _DARK_LEVEL = 0.4, 0.6, 90.0
-_SAME_LIGHT = 0.7  # correlation of coarse luma: a picture out of focus keeps it, a covered one does not
+_PLAIN_SPREAD = 12
 _SHARPNESS_EVERY_S = 5.5
 # While all is well and nothing changes; only what changes slowly waits so long. Noise of a usual camera makes a mean
 # difference below 1.5 levels; another view, or one out of focus, makes a larger one.
 _JUDGED_EVERY_S, _SAME_LEVELS = 5.5, 1.5
-_USUAL_TAU_S, _USUAL_EVERY_S = 600.0, 10.0
-_USUAL_PICTURES = 8
+_ASKED_EVERY_S = 10.0
+_TAKEN_DOWN_EVERY_S = 3600.0  # what is taken down anew is written to the disk anew
 _STEADY_PICTURES = 3
 
 
@@ -67,36 +67,40 @@ class PictureHealth:
 
     Args:
         patrols: the camera is a dome that turns by itself: away from home is elsewhere, at once, and nothing is moved.
-        home: what `home` of an earlier one returned, so that a move is noticed over a restart.
+        home: what `home` of an earlier one returned, so that a move, and what else was wrong, is noticed over a restart.
     """
 
     def __init__(
         self,
         *,
         patrols: bool = False,
-        home: NDArray[np.uint8] | None = None,
+        home: Home | None = None,
         bounds: HealthBounds | None = None,
     ) -> None:
         bounds = bounds or HealthBounds()
         self._patrols = patrols
-        self._view = HomeView(home)
-        self._recurrence, self._noise = Recurrence(), FreshNoise()
+        self._view = HomeView(None if home is None else home.views)
+        self._known = Usual() if home is None else home.usual
+        self._recurrence, self._noise = Recurrence(self._known.shared), FreshNoise(self._known.noise)
         self._black = _Lasting(bounds.black_s, bounds.good_pictures)
         self._washed_out = _Lasting(bounds.washed_out_s, bounds.good_pictures)
         self._covered = _Lasting(bounds.covered_s, bounds.good_pictures)
+        self._plain = _Lasting(bounds.covered_s, bounds.good_pictures)
         self._moved = _Lasting(bounds.moved_s, bounds.good_pictures)
         self._away = _Lasting(0.0, bounds.good_pictures, pictures=1)
         self._blurred = _Lasting(bounds.blurred_s, bounds.good_pictures)
-        self._usual = _Usual()
+        self._usual = UsualLight(self._known.light)
         self._lastings = (
             self._black,
             self._washed_out,
             self._covered,
+            self._plain,
             self._moved,
             self._away,
             self._blurred,
         )
-        self._sharp_mono_s = self._well_mono_s = -math.inf
+        self._sharp_mono_s = self._well_mono_s = self._taken_down_mono_s = -math.inf
+        self._asked_mono_s = -math.inf
         self._well, self._well_small = Seen(None, at_home=True), np.empty((HEIGHT, WIDTH), np.uint8)
         self._accepted = False
 
@@ -116,18 +120,22 @@ class PictureHealth:
                 self._noise.see(small, at_mono_s, repeated=self._recurrence.repeated)
             return self._say() if self._frozen else self._well
         picture = look_at(small)
-        black = picture.high <= _BLACK_LEVEL and picture.high - picture.low <= _BLACK_SPREAD
-        flat = picture.high - picture.low <= _FLAT_SPREAD and picture.low >= _FLAT_LEVEL
-        white = picture.middling >= _WHITE_LEVEL or flat
+        spread = picture.high - picture.low
+        black = picture.high <= _BLACK_LEVEL and spread <= _BLACK_SPREAD
+        bright = picture.middling >= _WHITE_LEVEL or (spread <= _FLAT_SPREAD and picture.low >= _FLAT_LEVEL)
+        plain = not black and (bright or spread <= _PLAIN_SPREAD) and is_plain(picture)
         self._black.vote(at_mono_s, black)
-        self._washed_out.vote(at_mono_s, white)
-        view = View.UNKNOWN if black or white else self._view.judge(picture, at_mono_s)
+        self._washed_out.vote(at_mono_s, bright)
+        self._plain.vote(at_mono_s, plain and spread <= _PLAIN_SPREAD and not self._patrols)
+        unknown = black or (bright and not plain) or (plain and not self._view.learned)
+        view = View.UNKNOWN if unknown else self._view.judge(picture, at_mono_s)
         if view is not View.HOME:
             self._noise.restart()
         elif is_key:
             self._noise.see(small, at_mono_s, repeated=self._recurrence.repeated)
-        if not self._frozen:
-            self._vote_on_view(picture, view, at_mono_s)
+        if plain or not self._frozen:
+            self._vote_on_view(picture, view, at_mono_s, plain=plain)
+        self._take_down(view, at_mono_s)
         self._remember(small, view, at_mono_s)
         return self._say()
 
@@ -135,14 +143,19 @@ class PictureHealth:
         """Learn the home view anew from the next picture on: somebody says that it is what zones are drawn on. Any thread."""
         self._accepted = True
 
-    def home(self) -> NDArray[np.uint8] | None:
-        """Return the home view to be kept over a restart, (n, 90, 160) uint8, n ≤ 4; None while none is known. Any thread."""
+    def home(self) -> Home | None:
+        """Return what is to be kept over a restart; None while no home view is known. Any thread."""
+        known = self._known
+        views = self._views()
+        return None if views is None else Home(views, known)
+
+    def _views(self) -> NDArray[np.uint8] | None:
         return None if self._accepted else self._view.stored()
 
     def _learn_anew(self) -> None:
         self._view.accept()
         self._well_mono_s = -math.inf
-        self._usual = _Usual()
+        self._usual, self._known = UsualLight(), Usual()
         for lasting in (self._covered, self._moved, self._away, self._blurred):
             lasting.clear()
         self._accepted = False  # after the old view is gone: `home` asks
@@ -162,7 +175,7 @@ class PictureHealth:
 
     def _remember(self, small: NDArray[np.uint8], view: View, at_mono_s: float) -> None:
         """Keep a picture in which nothing is wrong, its sharpness included, nor was a moment ago; a dome is judged each time."""
-        doubts = any(lasting.began_mono_s is not None for lasting in self._lastings)
+        doubts = self._doubts
         measured = self._usual.knows_sharpness and self._sharp_mono_s == at_mono_s
         if self._patrols or doubts or not measured or view is not View.HOME:
             self._well_mono_s = -math.inf
@@ -170,10 +183,30 @@ class PictureHealth:
         self._well_mono_s = at_mono_s
         np.copyto(self._well_small, small)
 
-    def _vote_on_view(self, picture: Picture, view: View, at_mono_s: float) -> None:
-        blurred = self._is_blurred(picture, view, at_mono_s)
+    @property
+    def _doubts(self) -> bool:
+        return any(lasting.began_mono_s is not None for lasting in self._lastings)
+
+    def _take_down(self, view: View, at_mono_s: float) -> None:
+        """Take down what is usual while all is well, now and then; and the picture that it is frozen at, once."""
+        known, noise = self._known, self._noise
+        if noise.frozen and known.noise.still is None:
+            self._known = replace(known, noise=replace(known.noise, still=noise.kept().still))
+        if 0.0 <= at_mono_s - self._asked_mono_s < _ASKED_EVERY_S:
+            return
+        if view is not View.HOME or self._doubts or noise.doubtful or self._frozen:
+            return
+        self._asked_mono_s = at_mono_s
+        now = Usual(self._usual.kept(), self._recurrence.kept(), noise.kept())
+        is_old = not 0.0 <= at_mono_s - self._taken_down_mono_s < _TAKEN_DOWN_EVERY_S
+        if is_old or now.known > known.known or known.noise.still is not None:
+            self._known, self._taken_down_mono_s = now, at_mono_s
+
+    def _vote_on_view(self, picture: Picture, view: View, at_mono_s: float, *, plain: bool) -> None:
+        blurred = None if plain else self._is_blurred(picture, view, at_mono_s)
         gone = view in {View.SHIFTED, View.LOST} and not blurred
-        hidden = gone and view is View.LOST and not self._patrols and self._usual.is_hidden_by(picture)
+        lost = gone and view is View.LOST and not self._patrols
+        hidden = lost and (plain or self._usual.is_hidden_by(picture))
         if view is View.HOME and not blurred and not self._blurred.told:
             self._usual.add(picture, at_mono_s)
         known = gone or view is View.HOME
@@ -196,11 +229,9 @@ class PictureHealth:
         moved = self._moved.told and not self._patrols
         told = (
             (Fault.BLACK, self._black.told, self._black),
-            (
-                Fault.COVERED,
-                self._covered.told,
-                self._covered,
-            ),  # a board before the lens has no new noise either
+            # what stands before the lens has no new noise either, and may be white
+            (Fault.COVERED, self._covered.told, self._covered),
+            (Fault.COVERED, self._plain.told, self._plain),
             (Fault.FROZEN, self._recurrence.frozen, self._recurrence),
             (Fault.FROZEN, self._noise.frozen, self._noise),
             (Fault.WASHED_OUT, self._washed_out.told, self._washed_out),
@@ -211,7 +242,8 @@ class PictureHealth:
         fault, began_mono_s = next(
             ((fault, since.began_mono_s) for fault, holds, since in told if holds), (None, None)
         )
-        return Seen(fault, not (away or moved or self._covered.told), began_mono_s)
+        covered = self._covered.told or self._plain.told
+        return Seen(fault, not (away or moved or covered), began_mono_s)
 
 
 class _Lasting:
@@ -247,76 +279,3 @@ class _Lasting:
         self._pictures += 1
         lasted = at_mono_s - self.began_mono_s >= self._raise_s
         self.told = self.told or (lasted and self._pictures >= self._least)
-
-
-class _Average:
-    """A slow average of one value over time; its first values count alike."""
-
-    __slots__ = ("_seen_mono_s", "pictures", "value")
-
-    def __init__(self) -> None:
-        self.value, self.pictures, self._seen_mono_s = 0.0, 0, 0.0
-
-    def add(self, value: float, at_mono_s: float) -> float:
-        """Take the next value; return the share that it had."""
-        gap_s, self._seen_mono_s = max(0.0, at_mono_s - self._seen_mono_s), at_mono_s
-        self.pictures += 1
-        share = 1.0 - math.exp(-gap_s / _USUAL_TAU_S)
-        if self.pictures <= _USUAL_PICTURES:
-            share = max(share, 1.0 / self.pictures)
-        self.value += share * (value - self.value)
-        return share
-
-
-class _Usual:
-    """What one camera's pictures are like while all is well."""
-
-    def __init__(self) -> None:
-        self._level, self._detail, self._sharpness = _Average(), _Average(), _Average()
-        self._coarse: NDArray[np.float32] | None = None
-        self._added_mono_s = 0.0
-
-    @property
-    def knows_sharpness(self) -> bool:
-        """Whether enough was measured to compare with."""
-        return self._sharpness.pictures >= _USUAL_PICTURES
-
-    def add(self, picture: Picture, at_mono_s: float) -> None:
-        """Take a good picture, now and then."""
-        if self._level.pictures >= _USUAL_PICTURES and 0.0 <= at_mono_s - self._added_mono_s < _USUAL_EVERY_S:
-            return
-        self._added_mono_s = at_mono_s
-        share = np.float32(self._level.add(picture.level, at_mono_s))
-        self._detail.add(picture.detail, at_mono_s)
-        before = picture.coarse if self._coarse is None else self._coarse
-        self._coarse = before + share * (picture.coarse - before)
-
-    def is_blurred(self, picture: Picture, view: View, at_mono_s: float) -> bool | None:
-        """Tell whether a picture is far less sharp than usual; None where that cannot be said.
-
-        One that is far out of focus is lost as a view: then it must have the usual light in the usual places.
-        """
-        if view is View.UNKNOWN or (view is View.LOST and not self._has_light_of(picture)):
-            return None
-        now = sharpness(picture)
-        if self.knows_sharpness and now < _BLUR_ENTER * self._sharpness.value:
-            return True
-        if self.knows_sharpness and now <= _BLUR_LEAVE * self._sharpness.value:
-            return None
-        if view is View.HOME:
-            self._sharpness.add(now, at_mono_s)
-        return False if self.knows_sharpness else None
-
-    def is_hidden_by(self, picture: Picture) -> bool:
-        """Tell whether something stands before the lens: little detail, or dark, and not the usual light."""
-        if self._level.pictures < _USUAL_PICTURES or self._has_light_of(picture):
-            return False
-        flattened = picture.detail < _FLATTENED * self._detail.value
-        return flattened or picture.level < min(_DARKENED * self._level.value, _DARK_LEVEL)
-
-    def _has_light_of(self, picture: Picture) -> bool:
-        if self._coarse is None:
-            return False
-        one, other = self._coarse - self._coarse.mean(), picture.coarse - picture.coarse.mean()
-        together = float((one * other).sum())
-        return together > _SAME_LIGHT * math.sqrt(float((one * one).sum()) * float((other * other).sum()))

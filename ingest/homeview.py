@@ -30,6 +30,10 @@ _KEPT = 0.35  # correlation above which a block still shows the same
 _JUDGEABLE = 15  # blocks of 144; a wall, fog and a dark night have fewer
 _HOME, _LOST = 0.55, 0.32
 _SAME_APPEARANCE = 0.7
+_PLAIN_SHARE, _PLAIN_STRENGTH = (
+    0.99,
+    6,
+)  # an edge of five steps of luma is stronger; noise and a slope of light are not
 _LEARN_PICTURES, _LEARN_S = 5, 10.0
 _FOLLOW_TAU_S, _FOLLOW_EVERY_S = 300.0, 10.0
 _RARELY_S = 600.0
@@ -85,13 +89,27 @@ def look_at(small: NDArray[np.uint8]) -> Picture:
     coarse = _blocks(half).astype(np.float32)
     low, middling, high = _levels(half[_TEXT_ROWS:-_TEXT_ROWS])
     half = cv2.GaussianBlur(half, (3, 3), 0)
-    across, down = cv2.Sobel(half, cv2.CV_16S, 1, 0), cv2.Sobel(half, cv2.CV_16S, 0, 1)
-    strength = cv2.addWeighted(cv2.convertScaleAbs(across), 0.5, cv2.convertScaleAbs(down), 0.5, 0.0)
+    strength = _strength(half)
     around = cv2.boxFilter(strength, cv2.CV_32F, _NEIGHBOURHOOD)
     detail = float(cv2.mean(strength)[0])
     edges = cv2.divide(strength, cv2.add(around, _FAINT), dtype=cv2.CV_32F)
     level = float(cv2.mean(coarse)[0])
     return Picture(edges, detail, level, low, middling, high, coarse, small, half)
+
+
+def is_plain(picture: Picture) -> bool:
+    """Tell whether there is no edge in it, but for text near its upper and lower rim: nothing is to be seen, at whatever level."""
+    strength = _strength(picture.half)[_TEXT_ROWS:-_TEXT_ROWS]
+    counts = cv2.calcHist([strength], [0], None, [256], [0, 256]).ravel()
+    return float(counts[: _PLAIN_STRENGTH + 1].sum()) >= _PLAIN_SHARE * strength.size
+
+
+def _strength(half: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    across, down = cv2.Sobel(half, cv2.CV_16S, 1, 0), cv2.Sobel(half, cv2.CV_16S, 0, 1)
+    strength: NDArray[np.uint8] = cv2.addWeighted(
+        cv2.convertScaleAbs(across), 0.5, cv2.convertScaleAbs(down), 0.5, 0.0
+    )
+    return strength
 
 
 def _levels(rows: NDArray[np.uint8]) -> tuple[int, int, int]:

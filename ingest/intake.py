@@ -54,6 +54,7 @@ class CameraIntake:
         following: whether it is decoded picture by picture.
         shown: what the last picture is made of: its key frame, or the picture itself, at most 640 wide; None before the first.
         decoded: pictures decoded so far, those that nobody looked at included.
+        main_short: the memory of the main stream is too small, where that is kept beside the one that is looked at.
     """
 
     def __init__(  # noqa: PLR0913  the parts of a camera, each with a default
@@ -73,6 +74,7 @@ class CameraIntake:
         self.following = Following(camera.camera_id, self.ring, clock, follow)
         self.shown: Packet | DecodedFrame | None = None
         self.decoded = 0
+        self.main_short = False
         self._clock, self._gate, self._health = clock, gate or Gate(), health
         kinds = {kind for zone in camera.zones for kind in zone.kinds}
         self._closely = bool(
@@ -82,7 +84,9 @@ class CameraIntake:
         self._hint = SizeHint()
         self._hinted: Packet | None = None
         self._nudge = Cadence(_NUDGE_S)
-        self._handed = False  # what `take` returned last waits for a decoder
+        # What `take` returned last, and what a decoder came for last: each is written by one thread alone.
+        self._handed: Packet | None = None
+        self._fetched: Packet | None = None
         self._reopened_mono_s = float("-inf")
         self._noted: dict[Note, bool] = {}
         # of the decoding thread
@@ -114,15 +118,17 @@ class CameraIntake:
         if sampler.keyless is not self.following.everything:
             self.following.set_everything(on=sampler.keyless)
             self._note(Note.NO_KEY_FRAMES, on=sampler.keyless)
-        if packet.is_key:
-            self._note(Note.RING_SHORT, on=self.ring.short)
-        larger = self._hint.take(packet)
+        if packet.is_key or sampler.keyless:
+            self._note(Note.RING_SHORT, on=self.ring.short or self.main_short)
+        larger, waits = self._hint.take(packet), self._handed is not self._fetched
         if not self.following.active:
-            wanted = alone or (larger and not self._handed and self._hints(packet))
+            if alone:
+                self.sight.handed()
+            wanted = alone or (larger and not waits and self._hints(packet))
             return self._hand(packet) if wanted else None
         self._check_stranded()
         # What was handed out waits still: another one would only replace it. One that got lost must not end it all.
-        waits = self._handed and self._nudge.since_s(packet.at_mono_s) < _NUDGE_AGAIN_S
+        waits = waits and self._nudge.since_s(packet.at_mono_s) < _NUDGE_AGAIN_S
         return None if waits or not self._nudge.is_due(packet.at_mono_s) else self._hand(packet)
 
     def pictures(self, decoder: KeyDecoder, packet: Packet) -> Iterator[tuple[Packet, DecodedFrame]]:
@@ -131,7 +137,7 @@ class CameraIntake:
         Raises:
             DamagedError: the key frame cannot be decoded.
         """
-        self._device, self._shrinker, self._handed = decoder.device, decoder.shrinker, False
+        self._device, self._shrinker, self._fetched = decoder.device_for(packet), decoder.shrinker, packet
         self.following.renew()
         if self.following.active:
             yield from self._followed()
@@ -190,7 +196,7 @@ class CameraIntake:
         self.sight.failed(reason, Fault.DAMAGED)
 
     def _hand(self, packet: Packet) -> Packet:
-        self._handed = True
+        self._handed = packet
         return packet
 
     def _hints(self, packet: Packet) -> bool:
@@ -293,7 +299,8 @@ class CameraIntake:
         ]
 
     def _group(self, group: Sequence[Packet]) -> Iterator[tuple[Packet, av.VideoFrame]]:
-        follower = Follower(self._device)
+        """Decode a group from memory, on the CPU: a GPU's decoder takes longer to be made than a group to be decoded."""
+        follower = Follower()
         try:
             for packet in group:
                 found = follower.decode(packet)

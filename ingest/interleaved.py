@@ -25,6 +25,7 @@ _BEGINS_ANSWER = b"RTSP/"
 _DOLLAR, _LAST_CHANNEL = bytes((DOLLAR,)), 255
 _BEGINNINGS = (b"", _DOLLAR, _BEGINS_ANSWER[:1])  # what may follow a packet, or nothing yet
 _MOST_GARBAGE = 256 * 1024  # bytes, between two pictures
+_REPORT_HOLDS_S = 60.0  # cameras report every few seconds; one that has stopped may have another clock by now
 
 
 class InterleavedStream:
@@ -83,11 +84,13 @@ class InterleavedStream:
             yield unit
 
     def camera_at(self, unit: AccessUnit) -> datetime | None:
-        """Return when the camera says that it took a picture, by its last sender report; None where it made none."""
+        """Return when the camera says that it took a picture, by its last sender report; None where it made none of late."""
         report = self._depacketizer.report
         if report is None:
             return None
         since_s = self._depacketizer.since_report(unit.timestamp) / self._hz
+        if since_s > _REPORT_HOLDS_S:
+            return None
         return _EPOCH + timedelta(microseconds=report[0], seconds=since_s)
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ _CONSTRAINT_SET1 = 0x40  # H.264 7.4.2.1.1: with it Baseline is Constrained Base
 _HEVC_LEVEL_AT = 14  # bytes from the NAL unit's header: profile_tier_level, H.265 7.3.3
 _REORDERED = 3  # steps back of the stream's time: one or two may be a restart of it
 _SHORTEST_SPS = 4  # bytes
+_GROUP_KEYS = 2  # a group of pictures lies between two
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,19 @@ class ProbeBounds:
     Attributes:
         keys: key frames.
         at_least_s, at_most_s: seconds from the first packet.
+        group_s: so long, if that is longer, while fewer than two key frames came: a group of pictures has no length yet.
     """
 
     keys: int = 4
     at_least_s: float = 6.0
     at_most_s: float = 25.0
+    group_s: float = 0.0
+
+    def over(self, keys: int, took_s: float) -> bool:
+        """Tell whether enough was read; where there is gradual refresh, its beginnings count as key frames: no others come."""
+        if keys >= self.keys and took_s >= self.at_least_s:
+            return True
+        return took_s >= (self.at_most_s if keys >= _GROUP_KEYS else max(self.at_most_s, self.group_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +62,7 @@ class StreamFacts:
         width, height: pixels, of the decoded picture where there is one.
         fps: pictures a second as they came, None where too few did; `announced_fps` what the stream says of itself.
         bit_rate_bps: bits a second as they came; None where too few did.
-        pictures, keys: how many came in `seconds`.
+        pictures, keys: how many came in `seconds`; `refreshes` what is called a key frame and only begins a gradual refresh.
         gop_s, gop_pictures: shortest, usual (median) and longest group of pictures; None where no whole one came.
         b_frames: pictures come in another order than they are shown in.
         keys_without_sets: key frames that brought no parameter sets along.
@@ -73,6 +82,7 @@ class StreamFacts:
     bit_rate_bps: float | None
     pictures: int
     keys: int
+    refreshes: int
     seconds: float
     gop_s: tuple[float, float, float] | None
     gop_pictures: tuple[int, float, int] | None
@@ -95,6 +105,8 @@ class _Reading:
     steps_back: int = 0
     keys: list[int] = field(default_factory=list)  # indices
     without_sets: int = 0
+    refreshes: int = 0
+    last_refresh: Packet | None = None
     last_key: Packet | None = None
     clock_offset_s: float | None = None
     first_key_mono_s: float | None = None
@@ -136,9 +148,7 @@ def examine(
                 _note(reading, packet, clock)
                 took = clock.mono_s() - began
                 told(took)
-                if took >= bounds.at_most_s or (
-                    len(reading.keys) >= bounds.keys and took >= bounds.at_least_s
-                ):
+                if bounds.over(len(reading.keys) + reading.refreshes, took):
                     break
         except SourceError as error:
             if last is None:
@@ -152,7 +162,10 @@ def examine(
 
 
 def _note(reading: _Reading, packet: Packet, clock: Clock) -> None:
-    if packet.is_key:
+    if packet.is_key and _heals_later(packet):
+        reading.refreshes += 1
+        reading.last_refresh = packet
+    elif packet.is_key:
         reading.keys.append(len(reading.sizes))
         reading.without_sets += not _in_band(packet)
         reading.last_key = packet
@@ -167,6 +180,13 @@ def _note(reading: _Reading, packet: Packet, clock: Clock) -> None:
         reading.clock_offset_s = packet.camera_ahead_s
 
 
+def _heals_later(packet: Packet) -> bool:
+    try:
+        return annexb.heals_later(packet.payload, packet.info.extradata, packet.info.codec)
+    except DamagedError:
+        return False  # the decoder will say so
+
+
 def _facts(
     reading: _Reading, last: Packet, spent: tuple[float, float | None, float]
 ) -> tuple[StreamFacts, DecodedFrame | None]:
@@ -175,7 +195,7 @@ def _facts(
     times = reading.times
     span_s = max(times) - min(times)
     counted = len(times) - 1
-    profile, level = _profile(reading.last_key or last)
+    profile, level = _profile(reading.last_key or reading.last_refresh or last)
     facts = StreamFacts(
         codec=last.info.codec,
         profile=profile,
@@ -187,6 +207,7 @@ def _facts(
         bit_rate_bps=8 * sum(reading.sizes[:-1]) / span_s if span_s > 0 else None,
         pictures=len(reading.sizes),
         keys=len(reading.keys),
+        refreshes=reading.refreshes,
         seconds=seconds,
         gop_s=_spread([after - before for before, after in pairwise(times[key] for key in reading.keys)]),
         gop_pictures=_counts([b - a for a, b in pairwise(reading.keys)]),

@@ -69,6 +69,10 @@ class Receiver(Protocol):
         """Whether packets come, and for long enough no picture has come of them."""
         ...
 
+    def decoded_mono_s(self) -> float | None:
+        """When a picture of it was last decoded, monotonic seconds; None: never, or nobody decodes it."""
+        ...
+
 
 class _Turn:
     """One thread's stay: its own stop, and when it last had a packet (None: it is not reading)."""
@@ -150,10 +154,10 @@ class StreamReader:
         To be called every second or so, by the thread that starts and stops.
 
         A stream whose packets come to nothing (another codec than was announced, garbage) is opened anew. A thread that
-        its demuxer does not let go is left behind, and a new one goes on: a camera whose encoder has died may keep
-        sending reports, and FFmpeg then waits inside for ever; it cannot be interrupted from outside, except at a
-        cost for every packet of every camera. The old thread ends when the camera closes the connection, and hands
-        nothing on any more. At most one is left behind.
+        its demuxer does not let go is left behind, and a new one goes on, with the second stream where there is one: a
+        camera whose encoder has died may keep sending reports, and FFmpeg then waits inside for ever; it cannot be
+        interrupted from outside, except at a cost for every packet of every camera. The old thread ends when the
+        camera closes the connection, and hands nothing on any more. At most one is left behind.
         """
         turn, now = self._turn, self._clock.mono_s()
         if turn.thread is not None and not turn.alive and not turn.stop.is_set():
@@ -173,6 +177,7 @@ class StreamReader:
         self._left, self._turn = turn, _Turn()
         self.abandoned += 1
         self._failed("the stream brings no more pictures", Fault.SILENT)
+        self._choice.failed(self._good_s(turn), lasting=True)  # no other thread could be left behind with it
         self.start()
         return True
 
@@ -212,9 +217,16 @@ class StreamReader:
         if turn.stop.is_set():
             return 0.0
         self._failed(reason, fault)
-        ran_s = max(0.0, self._clock.mono_s() - turn.began_mono_s)
-        at_once = self._choice.failed(ran_s, lasting=lasting)
+        return self._until_next_try_s(turn, lasting=lasting, refused=refused)
+
+    def _until_next_try_s(self, turn: _Turn, *, lasting: bool = False, refused: bool = False) -> float:
+        at_once = self._choice.failed(self._good_s(turn), lasting=lasting)
         return 0.0 if at_once else self._backoff.wait_s(refused=refused)
+
+    def _good_s(self, turn: _Turn) -> float:
+        """Return for how long there were pictures: a stream may be open for long and bring nothing of use."""
+        decoded_mono_s = self._receiver.decoded_mono_s()
+        return 0.0 if decoded_mono_s is None else max(0.0, decoded_mono_s - turn.began_mono_s)
 
     def _failed(self, reason: str, fault: Fault) -> None:
         self.failures += 1
@@ -250,10 +262,10 @@ class StreamReader:
             turn.packets += 1
             if turn.renew:
                 self._failed("no picture comes of its packets", Fault.DAMAGED)
-                return self._backoff.wait_s()
-            if place.asked_back and self._turn_is_over(now - turn.began_mono_s):
+                return self._until_next_try_s(turn)
+            if place.asked_back and (place.at_once or self._turn_is_over(now - turn.began_mono_s)):
                 return 0.0
-            if choice.away and choice.is_over(now):
+            if choice.away and now >= choice.retry_mono_s and not self._left.alive and choice.is_over(now):
                 return 0.0
         raise StreamEndedError("the stream ended")
 

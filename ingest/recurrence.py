@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 _BANDS, _MAY_CHANGE = 12, 2
 _DIFFERENT = 8
 _MEMORY = 64
-_ALIVE_PICTURES = 8
+ALIVE_PICTURES = 8
 _NOISY = 3  # bands that a camera with noise may share with an earlier picture: a black sky, a burnt-out one
 _FROZEN_S, _REPEATS, _ROUNDS = 20.0, 3, 12
 _UNPROVEN_S = 300.0
@@ -36,14 +36,17 @@ class Recurrence:
     Attributes:
         frozen: whether they do, for 20 s and three repeats of a camera that has shown noise, 300 s of any other.
         began_mono_s: when a picture last came that was not there before; None before the first.
+
+    Args:
+        shared: what `kept` of an earlier one returned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bytes = b"") -> None:
         self.frozen = False
         self.began_mono_s: float | None = None
         self._known: deque[_Bands] = deque(maxlen=_DIFFERENT)
         self._last: _Bands = ()
-        self._shared: deque[int] = deque(maxlen=_MEMORY)
+        self._shared: deque[int] = deque(shared, maxlen=_MEMORY)
         self._repeats = self._running = self._fresh = 0
 
     def see(self, small: NDArray[np.uint8], at_mono_s: float, *, shrunk: bool = False) -> None:
@@ -72,10 +75,14 @@ class Recurrence:
         """Whether the last picture was there before."""
         return self._repeats > 0 and self._fresh == 0
 
+    def kept(self) -> bytes:
+        """Return what outlasts a restart: how many bands each of the last 64 new pictures shared with an earlier one."""
+        return bytes(self._shared)
+
     @property
     def _noisy(self) -> bool:
         """Whether the camera has shown noise that never repeats."""
-        if len(self._shared) < _ALIVE_PICTURES:
+        if len(self._shared) < ALIVE_PICTURES:
             return False
         return sorted(self._shared)[len(self._shared) * 9 // 10] <= _NOISY
 

@@ -9,9 +9,13 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -73,26 +77,55 @@ def _ask_http(resolver: Resolver, url: SecretUrl) -> str:
 
 def _get(url: SecretUrl, timeout_s: float) -> tuple[int, bytes]:
     """Return status and body. Raises ValueError for a body that is too long."""
-    ends_mono_s = time.monotonic() + timeout_s
     # The transport alone, not a client: a client logs the whole address, would follow the environment's proxies, and
     # reads passwords from a .netrc.
     secure = urlsplit(url.reveal()).scheme.lower() == "https"
-    with httpx.HTTPTransport(verify=secure) as transport:
-        response = transport.handle_request(_request(url, timeout_s))
+    with httpx.HTTPTransport(verify=secure) as transport, _bounded(timeout_s) as bounds:
+        response = transport.handle_request(_request(url, bounds))
         body = b""
         for part in response.iter_raw():
             body += part
-            if time.monotonic() > ends_mono_s:
-                raise httpx.ReadTimeout("an answer that takes too long")
             if len(body) > _MOST_BYTES:
                 raise ValueError("an answer that is too long")
         return response.status_code, body
 
 
-def _request(url: SecretUrl, timeout_s: float) -> httpx.Request:
+@contextmanager
+def _bounded(timeout_s: float) -> Iterator[dict[str, Any]]:
+    """Yield what a request needs to end in time as a whole: httpx bounds each read, and bytes may come one by one.
+
+    Raises:
+        httpx.ReadTimeout: it did not; the connection was hung up then.
+    """
+    ends_mono_s = time.monotonic() + timeout_s
+    connections: list[socket.socket] = []
+
+    def note(event: str, info: dict[str, Any]) -> None:
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            connections.append(info["return_value"].get_extra_info("socket"))
+
+    def hang_up() -> None:
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    alarm = threading.Timer(timeout_s, hang_up)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield {"timeout": httpx.Timeout(timeout_s).as_dict(), "trace": note}
+    except httpx.TransportError:
+        if time.monotonic() < ends_mono_s:
+            raise
+    finally:
+        alarm.cancel()
+    if time.monotonic() >= ends_mono_s:  # a body without a length ends where it is cut, as if it were whole
+        raise httpx.ReadTimeout("an answer that takes too long")
+
+
+def _request(url: SecretUrl, extensions: dict[str, Any]) -> httpx.Request:
     headers = {"Accept": "application/json, text/plain", "Accept-Encoding": "identity"}
-    timeout = httpx.Timeout(timeout_s).as_dict()
-    request = httpx.Request("GET", url.reveal(), headers=headers, extensions={"timeout": timeout})
+    request = httpx.Request("GET", url.reveal(), headers=headers, extensions=extensions)
     if request.url.username:
         credentials = httpx.BasicAuth(unquote(request.url.username), unquote(request.url.password))
         request = next(credentials.auth_flow(request))

@@ -9,6 +9,7 @@ from ingest.packets import Packet
 
 _MIB = 1 << 20
 _SHORT_FOR = 3  # groups
+_SHORT_UNTIL = 1.1  # times what a clip needs: a bit rate at the limit is told once
 
 
 class _Gop:
@@ -29,18 +30,25 @@ class _Gop:
 class Ring:
     """A bounded memory of packets. Safe for several threads.
 
-    Old groups go when the rest still spans `span_s` and holds `min_gops`. `max_bytes` is hard: above it old groups
-    go whatever they span, and a group that alone is larger loses its tail until the next key frame.
+    Old groups go when the rest still spans `span_s` and `clip_s` and holds `min_gops`. `max_bytes` is hard: above it old
+    groups go whatever they span, and a group that alone is larger loses its tail until the next key frame.
+
+    Args:
+        clip_s: seconds that have to be there when a clip is cut: its own, and what may pass until it is; 0: none is cut.
 
     Attributes:
         dropped: packets that were not kept: tails, and packets without the key frame that they refer to.
     """
 
-    def __init__(self, min_gops: int = 2, span_s: float = 20.0, max_bytes: int = 8 * _MIB) -> None:
-        self._min_gops, self._span_s, self._max_bytes = min_gops, span_s, max_bytes
+    def __init__(
+        self, min_gops: int = 2, span_s: float = 20.0, max_bytes: int = 8 * _MIB, *, clip_s: float = 0.0
+    ) -> None:
+        self._min_gops, self._span_s, self._max_bytes = min_gops, max(span_s, clip_s), max_bytes
+        self._clip_s = clip_s
         self._gops: deque[_Gop] = deque()
         self._bytes = 0
         self._cut = False  # the current group has lost a packet: what follows refers to it
+        self._early = False  # since the last key frame a group went for the cap that a clip would have needed
         self._long = 0
         self._lock = threading.Lock()
         self.dropped = 0
@@ -63,8 +71,9 @@ class Ring:
 
     @property
     def short(self) -> bool:
-        """Whether the cap is smaller than two of the camera's groups: what came before an incident may be missing."""
-        return self._long > 0
+        """Whether the cap is too small: two of the camera's groups do not fit, or a clip does not. Its beginning may be missing then."""
+        with self._lock:
+            return self._long > 0 or bool(self._gops and not self._gops[-1].whole)
 
     @property
     def share_of_newest(self) -> float:
@@ -137,11 +146,12 @@ class Ring:
         return packets
 
     def _measure(self) -> None:
-        """Take the size of the group that ends now. Three that fit twice are needed after one that does not: sizes vary."""
+        """Take the size of the group that ends now. Three that fit are needed after one that does not: sizes vary."""
         if self._gops:
             last = self._gops[-1]
             fits = last.whole and self._min_gops * last.size <= self._max_bytes
-            self._long = max(0, self._long - 1) if fits else _SHORT_FOR
+            self._long = max(0, self._long - 1) if fits and not self._early else _SHORT_FOR
+            self._early = False
 
     def _continues(self, packet: Packet) -> bool:
         return (
@@ -154,8 +164,13 @@ class Ring:
 
     def _make_room(self, packet: Packet) -> None:
         keep = 0 if packet.is_key else 1  # the group that `packet` belongs to stays
+        dropped = False
         while len(self._gops) > keep and self._bytes + packet.size > self._max_bytes:
             self._drop_oldest()
+            dropped = True
+        if dropped:
+            rest_s = max(0.0, packet.at_mono_s - self._gops[0].began_mono_s) if self._gops else 0.0
+            self._early |= rest_s < self._clip_s * (_SHORT_UNTIL if self._long else 1.0)
 
     def _expire(self) -> None:
         newest = self._newest_mono_s()

@@ -12,10 +12,15 @@ from gridwatch.core.camera import CameraStatus, Fault, Note, SightState, Watch
 from gridwatch.core.clock import Clock
 from gridwatch.core.look import Look
 from ingest.health import Seen
+from ingest.pace import Pace
 
 _REMEMBERED = 9
 _RAREST_KEYS_S = 60.0  # cameras that save bits send a key frame every 10 to 20 s, hardly ever less
 _CLOCK_WRONG_S, _CLOCK_RIGHT_S = 2.0, 1.8
+_CLOCK_KEPT_S = 60.0  # cameras report their clock every five seconds or so
+_IN_A_ROW = 2
+_LEFT_OUT = 3  # key frames: one may be in work and one may wait
+FIRST_TURN = "its first turn has not come"
 
 _WORDS: Mapping[Fault, str] = MappingProxyType(
     {
@@ -28,6 +33,7 @@ _WORDS: Mapping[Fault, str] = MappingProxyType(
         Fault.ELSEWHERE: "away from its home picture",
         Fault.SLOW: "too few pictures",
         Fault.NOT_VISITED: "its turn has not come",
+        Fault.NOT_DECODED: "its pictures come and are not decoded in time",
     }
 )
 _BLINDING = frozenset({Fault.FROZEN, Fault.BLACK, Fault.COVERED})
@@ -40,8 +46,9 @@ class SightBounds:
     Attributes:
         blind_after_s: without a decoded picture for so long, or for `key_intervals` of the camera's usual key
             intervals where that is longer, it is blind.
-        answer_within_s: pictures come and the network answers none of them for so long (or for two key
-            intervals): degraded.
+        answer_within_s: pictures come and the network answers none of them for so long (or for two key intervals), or
+            two looks or more got no answer, the first of them so long ago: degraded. A single look that was shed says
+            nothing.
     """
 
     blind_after_s: float = 10.0
@@ -85,31 +92,40 @@ class Sight:
         self._told = SightState.BLIND
         self._trouble: tuple[Fault, str] | None = Fault.UNREACHABLE, "not connected yet"
         self._failing = False
-        self._unknown = ""
+        self._answers = _Answers()
         self._decoded: tuple[float, datetime] | None = None
         self._key_mono_s = 0.0
+        self._handed = 0  # key frames given to the decoders since the last picture, or failure, came of one
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self._usual_s = 0.0  # their median
-        self._answered_mono_s = 0.0
         self._look: tuple[float, datetime] | None = None
         self._next_by_mono_s: float | None = None
+        self._first_by_mono_s: float | None = None  # of a camera that takes turns and had none yet
         self._seen = Seen(None, at_home=True)
-        self._pace = _Pace()
+        self._pace = Pace()
         self._notes: set[Note] = set()
         self._offset_s: float | None = None
+        self._unreported_s = 0.0
         self._offered_mono_s: float | None = None
         self._switched: tuple[SightState, Fault, str] | None = None
 
     def connecting(self, reason: str = "connecting") -> None:
         """Say that the stream is being opened; shown until a picture comes, unless a failure is known."""
         with self._lock:
+            self._first_by_mono_s, self._handed = None, 0
             if not self._failing:
                 self._trouble = Fault.UNREACHABLE, reason
 
     def failed(self, reason: str, fault: Fault = Fault.SILENT) -> None:
         """Say what is wrong, in one short phrase; it becomes the reason once the camera counts as blind."""
         with self._lock:
-            self._trouble, self._failing = (fault, reason), True
+            self._trouble, self._failing, self._first_by_mono_s = (fault, reason), True, None
+            self._handed = 0
+
+    def handed(self) -> None:
+        """Say that a key frame was given to the decoders. They may never come to it: a newer one replaces it then."""
+        with self._lock:
+            self._handed += 1
 
     def decoded(self, at_mono_s: float, seen: Seen | None = None) -> None:
         """Say that a picture of the time `at_mono_s` was decoded now, and what it shows where somebody judged it."""
@@ -118,33 +134,45 @@ class Sight:
             if quiet:
                 self._judge()  # since when it was blind: by time alone it becomes so, and nothing else
                 # the time without pictures is nobody's silence
-                self._answered_mono_s, self._unknown = self._clock.mono_s(), ""
-            # Nor is it a key interval, unless the stream ran on without a failure: then key frames are simply rare here.
-            if 0 < gap_s <= _RAREST_KEYS_S and (self._trouble is None or not quiet):
+                self._answers.came(self._clock.mono_s())
+                if self._decoded is not None and self._trouble is not None:
+                    self._pace.forget()
+            # Nor is it a key interval, unless the stream ran on without a failure and none was left out: rare ones are usual here.
+            ran_on = self._handed < _LEFT_OUT and (self._trouble is None or not quiet)
+            if 0 < gap_s <= _RAREST_KEYS_S and ran_on:
                 self._intervals.append(gap_s)
                 self._usual_s = sorted(self._intervals)[len(self._intervals) // 2]
-            self._key_mono_s = at_mono_s
+            self._key_mono_s, self._handed = at_mono_s, 0
             self._decoded = self._clock.mono_s(), self._clock.now()
-            self._trouble, self._failing = None, False
+            self._trouble, self._failing, self._first_by_mono_s = None, False, None
             self._seen = seen or self._seen
             if self._offered_mono_s is not None:
                 self._next_by_mono_s = self._offered_mono_s
             self._judge()
+
+    @property
+    def decoded_mono_s(self) -> float | None:
+        """When the last picture was decoded, monotonic seconds; None: none was, or not since it was switched on."""
+        decoded = self._decoded
+        return None if decoded is None else decoded[0]
 
     def looked(self, look: Look) -> None:
         """Say that the network answered `look`."""
         with self._lock:
             if self._look is None or look.at_mono_s >= self._look[0]:
                 self._look = look.at_mono_s, look.captured_at
-            self._answered_mono_s = self._clock.mono_s()
-            self._unknown = ""
+            self._answers.came(self._clock.mono_s())
             self._judge()
 
-    def unknown(self, reason: str) -> None:
-        """Say that a look got no answer: nothing is known of it, which is not that nothing is there."""
+    def unknown(self, reason: str, *, at_once: bool = False) -> None:
+        """Say that a look got no answer: nothing is known of it, which is not that nothing is there.
+
+        Args:
+            reason: one short phrase.
+            at_once: no look can be hoped to fare better: degraded from now on until one was answered.
+        """
         with self._lock:
-            self._unknown = reason
-            self._answered_mono_s = self._clock.mono_s()
+            self._answers.missed(self._clock.mono_s(), reason, at_once=at_once)
             self._judge()
 
     def rate(self, pictures_per_s: float, announced_per_s: float | None = None) -> None:
@@ -156,9 +184,18 @@ class Sight:
     def clock(self, offset_s: float | None) -> None:
         """Say how far the camera's clock is ahead of ours; None: not known. More than 2 s is noted."""
         with self._lock:
+            self._unreported_s = 0.0
             self._offset_s = offset_s
             bound_s = _CLOCK_RIGHT_S if Note.CLOCK_WRONG in self._notes else _CLOCK_WRONG_S
             self._mark(Note.CLOCK_WRONG, on=offset_s is not None and abs(offset_s) > bound_s)
+
+    def unreported(self, open_s: float) -> None:
+        """Say that the stream was open for `open_s` more without a report of its clock; after a minute of it none is known."""
+        with self._lock:
+            self._unreported_s += open_s
+            if self._unreported_s >= _CLOCK_KEPT_S:
+                self._offset_s = None
+                self._mark(Note.CLOCK_WRONG, on=False)
 
     def note(self, note: Note, on: bool) -> None:
         """Say something beside the state, or take it back."""
@@ -181,19 +218,28 @@ class Sight:
                 self._switched = SightState(watch.value), fault, reason or _switched_words(watch)
             self._judge()
 
+    def takes_turns(self) -> None:
+        """Say that the camera takes turns from now on.
+
+        One that nobody has tried to see waits for its first turn; that is no trouble before what `between_visits` says.
+        """
+        with self._lock:
+            if self._decoded is None and not self._failing:
+                self._first_by_mono_s = self._clock.mono_s()
+            self._judge()
+
     def between_visits(self, next_by_mono_s: float | None) -> None:
         """Say that the camera takes turns: it sees on what its last visit showed, until the next one is due.
 
-        To be called after each visit. One that brought no picture does not lengthen what an earlier one
-        showed. None: it is connected all the time.
+        To be called after each visit that brought a key frame, and where the promise changes. It counts once a picture was
+        decoded, whatever failed before. None: it is connected all the time.
         """
         with self._lock:
-            if next_by_mono_s is None or not self._failing:
-                self._offered_mono_s = next_by_mono_s
-                if (
-                    next_by_mono_s is None or self._trouble is None
-                ):  # else its picture has not been decoded yet
-                    self._next_by_mono_s = next_by_mono_s
+            if self._first_by_mono_s is not None:
+                self._first_by_mono_s = next_by_mono_s
+            self._offered_mono_s = next_by_mono_s
+            if next_by_mono_s is None or self._trouble is None:  # else its picture has not been decoded yet
+                self._next_by_mono_s = next_by_mono_s
             self._judge()
 
     def tick(self) -> Transition | None:
@@ -224,6 +270,7 @@ class Sight:
                 notes=tuple(note for note in Note if note in self._notes),
                 clock_offset_s=self._offset_s,
                 zones_suspended=not self._seen.at_home,
+                waits=self._waits(),
             )
 
     def _mark(self, note: Note, *, on: bool) -> None:
@@ -233,9 +280,9 @@ class Sight:
             self._notes.discard(note)
 
     def _begin_anew(self) -> None:
-        self._switched, self._decoded, self._next_by_mono_s = None, None, None
+        self._switched, self._decoded, self._next_by_mono_s, self._first_by_mono_s = None, None, None, None
         self._trouble, self._failing = (Fault.UNREACHABLE, "not connected yet"), False
-        self._seen, self._pace = Seen(None, at_home=self._seen.at_home), _Pace()
+        self._seen, self._pace = Seen(None, at_home=self._seen.at_home), Pace()
 
     def _judge(self) -> None:
         new, old = self._seen_now(), self._verdict
@@ -256,8 +303,9 @@ class Sight:
     def _seen_of_pictures(self) -> _Verdict:
         if self._seen.fault in _BLINDING:
             return self._pictured_verdict(SightState.BLIND)
-        if self._unanswered():
-            return _Verdict(SightState.DEGRADED, Fault.UNANSWERED, self._unknown, self._clock.now())
+        if (unanswered := self._unanswered()) is not None:
+            since_mono_s, reason = unanswered
+            return _Verdict(SightState.DEGRADED, Fault.UNANSWERED, reason, self._wall_at(since_mono_s))
         if self._seen.fault is not None:
             return self._pictured_verdict(SightState.DEGRADED)
         if self._pace.slow:
@@ -269,10 +317,12 @@ class Sight:
     def _pictured_verdict(self, state: SightState) -> _Verdict:
         """Return a fault of the picture, since it began, not since it had lasted long enough to be told."""
         fault, began = self._seen.fault or Fault.DAMAGED, self._seen.since_mono_s
-        lasted_s = 0.0 if began is None else max(0.0, self._clock.mono_s() - began)
-        return _Verdict(
-            state, fault, _WORDS.get(fault, fault.value), self._clock.now() - timedelta(seconds=lasted_s)
-        )
+        since = self._clock.now() if began is None else self._wall_at(began)
+        return _Verdict(state, fault, _WORDS.get(fault, fault.value), since)
+
+    def _wall_at(self, mono_s: float) -> datetime:
+        passed_s = max(0.0, self._clock.mono_s() - mono_s)
+        return self._clock.now() - timedelta(seconds=passed_s)
 
     def _silent(self) -> bool:
         within_turn = self._next_by_mono_s is not None and self._clock.mono_s() <= self._next_by_mono_s
@@ -286,45 +336,65 @@ class Sight:
         return self._clock.mono_s() - self._decoded[0] > bound_s
 
     def _why_silent(self) -> tuple[Fault, str]:
+        if self._first_by_mono_s is not None:
+            return Fault.NOT_VISITED, FIRST_TURN if self._waits() else _WORDS[Fault.NOT_VISITED]
+        if self._handed >= _LEFT_OUT:
+            return Fault.NOT_DECODED, _WORDS[Fault.NOT_DECODED]
         if self._trouble is not None:
             return self._trouble
         if self._next_by_mono_s is not None:
             return Fault.NOT_VISITED, _WORDS[Fault.NOT_VISITED]
         return Fault.SILENT, "no picture could be decoded"
 
-    def _unanswered(self) -> bool:
-        """Tell whether looks fail, or pictures came long after the last answer."""
+    def _waits(self) -> bool:
+        """Tell whether its first turn is still to come, in time."""
+        by_mono_s = self._first_by_mono_s
+        return self._switched is None and by_mono_s is not None and self._clock.mono_s() <= by_mono_s
+
+    def _unanswered(self) -> tuple[float, str] | None:
+        """Return since when looks fail, or pictures come without an answer, and why; None where that is not so."""
         newest = self._decoded[0] if self._decoded else 0.0
-        if newest - self._answered_mono_s > max(self._bounds.answer_within_s, 2 * self._usual_s):
-            self._unknown = self._unknown or "the network does not answer"
-        return self._unknown != ""
+        bound_s = max(self._bounds.answer_within_s, 2 * self._usual_s)
+        return self._answers.lacking(self._clock.mono_s(), newest, bound_s)
 
 
 def _switched_words(watch: Watch) -> str:
     return "in maintenance" if watch is Watch.MAINTENANCE else "switched off"
 
 
-class _Pace:
-    """Whether pictures come too slowly: against the camera's own usual, and against what its stream promises.
+class _Answers:
+    """Whether looks are answered. Times are monotonic seconds."""
 
-    Cameras promise what they do not keep (25 a second, and send 20), so a promise weighs less than the habit. What is
-    enough for everything that is looked for here is never slow.
-    """
-
-    __slots__ = ("_usual", "slow")
-
-    _ENOUGH_PER_S = 8.0
-    _OF_USUAL, _OF_PROMISED, _AGAIN = 0.5, 0.25, 1.2
+    __slots__ = ("_certain", "_first_mono_s", "_heard_mono_s", "_missed", "_reason")
 
     def __init__(self) -> None:
-        self._usual: deque[float] = deque(maxlen=32)
-        self.slow = False
+        self._heard_mono_s = self._first_mono_s = 0.0
+        self.came(0.0)
 
-    def add(self, pictures_per_s: float, promised_per_s: float | None) -> None:
-        """Take one measurement."""
-        usual = sorted(self._usual)[len(self._usual) // 2] if self._usual else 0.0
-        least = max(self._OF_USUAL * usual, self._OF_PROMISED * (promised_per_s or 0.0))
-        least = min(self._ENOUGH_PER_S, least) * (self._AGAIN if self.slow else 1.0)
-        self.slow = pictures_per_s < least
-        if not self.slow:
-            self._usual.append(pictures_per_s)
+    def came(self, now_mono_s: float) -> None:
+        """Note that a look was answered, or that it was nobody's silence until now."""
+        self._heard_mono_s, self._missed, self._reason, self._certain = now_mono_s, 0, "", False
+
+    def missed(self, now_mono_s: float, reason: str, *, at_once: bool) -> None:
+        """Note that a look got no answer."""
+        if self._missed == 0 and not self._certain:
+            self._first_mono_s = now_mono_s
+        self._heard_mono_s, self._missed, self._reason = now_mono_s, self._missed + 1, reason
+        self._certain = self._certain or at_once
+
+    def lacking(self, now_mono_s: float, pictured_mono_s: float, bound_s: float) -> tuple[float, str] | None:
+        """Return since when answers are lacking, and why; None where nobody can say so yet.
+
+        Args:
+            now_mono_s: when it is asked.
+            pictured_mono_s: when the last picture came.
+            bound_s: so long they may be lacking.
+        """
+        if not self._certain:
+            if self._missed >= _IN_A_ROW:
+                self._certain = now_mono_s - self._first_mono_s >= bound_s
+            if pictured_mono_s - self._heard_mono_s > bound_s:
+                self._certain = True
+                if self._missed == 0:
+                    self._first_mono_s, self._reason = self._heard_mono_s, "the network does not answer"
+        return (self._first_mono_s, self._reason) if self._certain else None

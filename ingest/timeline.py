@@ -67,11 +67,13 @@ class PtsTimeline:
     def place(self, pts_s: float | None, camera_at: datetime | None = None) -> tuple[float, datetime]:
         """Return (monotonic seconds, wall time UTC) of the capture of a packet that arrives now.
 
-        `camera_at`: the same by the camera's own clock, where it says so.
+        `camera_at`: the same by the camera's own clock, where it says so. It is reckoned from `pts_s`: where that stands
+        still or steps back, it says nothing.
         """
+        rises = pts_s is not None and pts_s > self._top_s
         at = self.at(pts_s)
         self._wall = wall_mono_s, wall = self._clock.mono_s(), self._clock.now()
-        if camera_at is not None:
+        if camera_at is not None and rises:
             self._compare((camera_at - wall).total_seconds() - (at - wall_mono_s))
         return at, self.captured(at)
 

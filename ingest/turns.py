@@ -40,13 +40,18 @@ class Watched:
         mbit_per_s = _MAIN_MBIT_PER_S if camera.sub_url is None else _SUB_MBIT_PER_S
         return cls(camera.camera_id, by_history(confirmed), camera.place, camera.reached_through, mbit_per_s)
 
+    @property
+    def cost(self) -> tuple[str, float, float]:
+        """What of the budget it takes while it is connected: its recorder's session, Mbit/s, key frames a second."""
+        return self.recorder, self.mbit_per_s, self.key_frames_per_s
+
 
 class Outcome(StrEnum):
     """What a visit brought."""
 
-    QUIET = "quiet"  # pictures, and nothing changed on them
+    QUIET = "quiet"  # pictures; the network answered, and nothing is suspected
     SEEN = "seen"  # pictures, of which nothing is known yet
-    SUSPICIOUS = "suspicious"  # something changed, or the network saw something
+    SUSPICIOUS = "suspicious"  # a claim is open or may be forming, or the camera is followed for what changed
     FAILED = "failed"  # no picture
     REFUSED = "refused"  # user or password
 
@@ -144,8 +149,8 @@ class Turn:
 
     __slots__ = (
         "_covered_s", "_covered_until_s", "_failed", "_good_s", "_longest_s", "_tries", "_visits", "_watched_from_s",
-        "by_s", "eager", "gone", "held_mbit_per_s", "held_recorder", "hour", "lost", "order", "refused", "since_s", "standing",
-        "took_s", "urgent", "version", "watched", "weights",
+        "asked", "by_s", "eager", "gone", "held_mbit_per_s", "held_recorder", "hour", "lost", "order", "refused", "replaces",
+        "since_s", "standing", "took_s", "untried", "urgent", "version", "watched", "weights",
     )  # fmt: skip
 
     def __init__(self, watched: Watched, order: int, now_s: float, usual_s: float) -> None:
@@ -153,15 +158,22 @@ class Turn:
         self.accept(watched)
         self.standing = Standing.WAITING
         self.version = 0  # grows with every change that makes entries in heaps stale
-        self.since_s = now_s  # the end of the last visit
+        self.since_s, self.untried = now_s, True  # the end of the last visit; there was none yet
         self.by_s = float("inf")  # promised; nothing yet
         self.took_s = usual_s
         self.hour = 0  # at which it was promised
         self.lost = self.refused = self.urgent = self.eager = self.gone = False
+        self.asked = False  # for more, while the visit went on that still goes on
+        self.replaces = False  # another camera of the same id, whose visit still goes on
         self.held_mbit_per_s, self.held_recorder = 0.0, ""
         self._good_s = self._covered_s = self._longest_s = 0.0
         self._tries = self._visits = self._failed = 0
         self._covered_until_s = self._watched_from_s = now_s
+
+    def replace(self, before: "Turn") -> None:
+        """Take over the connection of a camera of the same id that is gone, and whose visit still goes on."""
+        self.standing, self.replaces = before.standing, True
+        self.held_mbit_per_s, self.held_recorder = before.held_mbit_per_s, before.held_recorder
 
     def accept(self, watched: Watched) -> None:
         """Take over what is said of the camera."""
@@ -195,7 +207,7 @@ class Turn:
     def ended(self, now_s: float) -> None:
         """Say that a visit is over: a new time of waiting begins."""
         self._longest_s = max(self._longest_s, now_s - self.since_s)
-        self.since_s = now_s
+        self.since_s, self.untried = now_s, False
 
     def released(self, now_s: float, cadence_s: float) -> None:
         """Say that it is not watched without a break any more: its time of waiting begins."""

@@ -8,7 +8,7 @@ can hold a demuxer inside native code) costs its slot until it does, and nothing
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +28,7 @@ log = structlog.get_logger()
 _LONGEST_SLEEP_S = 1.0
 _SHORTEST_SLEEP_S = 0.001
 _HUNG_S = 60.0  # past its time, a visit will hardly come back
+_LINE_S = 600.0  # nor will those that hold the places for which it has waited so long
 _INFINITE = float("inf")
 
 
@@ -73,28 +74,38 @@ class Visitor(Protocol):
         """Watch a camera without a break from now on. Must not block."""
         ...
 
-    def demote(self, camera_id: str) -> None:
-        """Watch it so no more, and return when it is disconnected (soon): its slot is given away then."""
+    def demote(self, cameras: Sequence[str]) -> None:
+        """Watch these so no more, and return when they are disconnected (soon): their slots are given away then."""
         ...
 
     def promised(self, camera_id: str, by_mono_s: float) -> None:
         """Take note that its next visit is promised to be over by then; infinity while it is watched without a break.
 
-        Must not block, nor call `Visits`.
+        Not told after a visit that brought no picture: what an earlier one showed is not lengthened by that. Must not
+        block, nor call `Visits`.
         """
         ...
 
 
 class _Worker:
-    """One thread that visits, and what it is at. `given_up`: its visit was reported as failed already."""
+    """One thread that visits, and what it is at.
 
-    __slots__ = ("began_mono_s", "given_up", "thread", "visit")
+    Attributes:
+        given_up: its visit was reported as failed already.
+        hung_mono_s: from then on its visit is given up.
+    """
+
+    __slots__ = ("began_mono_s", "given_up", "hung_mono_s", "thread", "visit")
 
     def __init__(self, run: Callable[["_Worker"], None], number: int) -> None:
         self.visit: Visit | None = None
-        self.began_mono_s = 0.0
+        self.began_mono_s = self.hung_mono_s = 0.0
         self.given_up = False
         self.thread = threading.Thread(target=run, args=(self,), name=f"visit-{number}", daemon=True)
+
+    def begin(self, visit: Visit, now_mono_s: float) -> None:
+        self.visit, self.began_mono_s = visit, now_mono_s
+        self.hung_mono_s = now_mono_s + visit.within_s + _HUNG_S
 
 
 class Visits:
@@ -218,6 +229,14 @@ class Visits:
             self._use_slots()
         self._woken.set()
 
+    def in_line(self, camera_id: str, *, waits: bool) -> None:
+        """Say that the visit of a camera waits for a place to connect, or does so no more; so long it does not hang."""
+        with self._lock:
+            for worker in self._workers:
+                if worker.visit is not None and worker.visit.camera_id == camera_id:
+                    longest_s = _LINE_S if waits else worker.visit.within_s + _HUNG_S
+                    worker.hung_mono_s = self._clock.mono_s() + longest_s
+
     def turns_taken(self, camera_id: str) -> TurnsTaken:
         """Return a camera's coverage since it was added, or since `begin_afresh`.
 
@@ -290,8 +309,8 @@ class Visits:
 
     def _hold(self, cameras: frozenset[str]) -> None:
         """Promote and demote, so that `cameras` are watched without a break."""
-        for camera_id in sorted(self._held - cameras):
-            self._attempt("demote_mistake", camera_id, partial(self._visitor.demote, camera_id))
+        if leaving := sorted(self._held - cameras):  # together: one that stalls must not hold up the next
+            self._attempt("demote_mistake", leaving[0], partial(self._visitor.demote, leaving))
         for camera_id in sorted(cameras - self._held):
             if not self._attempt("promote_mistake", camera_id, partial(self._visitor.promote, camera_id)):
                 with self._lock, suppress(KeyError):
@@ -311,7 +330,7 @@ class Visits:
         now_s = self._clock.mono_s()
         for worker in self._workers:
             visit = worker.visit
-            if visit is None or worker.given_up or now_s - worker.began_mono_s < visit.within_s + _HUNG_S:
+            if visit is None or worker.given_up or now_s < worker.hung_mono_s:
                 continue
             worker.given_up = True
             self.abandoned += 1
@@ -327,7 +346,7 @@ class Visits:
     def _work(self, worker: _Worker) -> None:
         while (visit := self._jobs.get()) is not None and not self.stopping.is_set():
             with self._lock:
-                worker.visit, worker.began_mono_s = visit, self._clock.mono_s()
+                worker.begin(visit, self._clock.mono_s())
             brought = self._visit(visit)
             try:
                 self._came_back(worker, visit, brought)
@@ -357,7 +376,7 @@ class Visits:
         self.failed += not brought.outcome.saw
         self._outcomes[brought.outcome] += 1
         by_s = self._attention.visited(visit.camera_id, now_s, brought.outcome, took_s, brought.seen_s)
-        if by_s is not None:
+        if by_s is not None and brought.outcome.saw:
             self._promise(visit.camera_id, by_s)
 
     def _mistaken(self, event: str, camera_id: str = "") -> None:

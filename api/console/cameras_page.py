@@ -17,11 +17,11 @@ from api.console.cameras_view import Accepting
 from api.console.login import who_html
 from api.console.parts import ALERTS_PAGE, CAMERAS_PAGE, keys_html, page_frame, set_html
 from api.console.texts import Words
-from api.errors import Forbidden, NotAdmitted, UnknownCamera
+from api.errors import Forbidden, NoOtherView, NotAdmitted, UnknownCamera
 from api.guard import LOGIN
 from api.operations import Operations
 from api.services import Services
-from api.watching import SeenCamera
+from api.watching import SeenCamera, is_away
 from events.errors import StoreError
 from gridwatch.core.redact import redact
 
@@ -213,7 +213,7 @@ class CamerasPage:
 
     async def _ask(self) -> None:
         shown = self._snapshot.chosen if self._snapshot else None
-        if self._may_accept and isinstance(shown, SeenCamera) and cameras_view.is_away(shown.status):
+        if self._may_accept and isinstance(shown, SeenCamera) and is_away(shown.status):
             self._asked_id = shown.status.camera_id
             await self.refresh()
 
@@ -231,8 +231,8 @@ class CamerasPage:
         except NotAdmitted:
             self._leave()
             return
-        except (Forbidden, UnknownCamera, StoreError) as error:
-            refusals = {Forbidden: "view.refused", UnknownCamera: "view.gone"}
+        except (Forbidden, UnknownCamera, NoOtherView, StoreError) as error:
+            refusals = {Forbidden: "view.refused", UnknownCamera: "view.gone", NoOtherView: "view.no_other"}
             self._tell(self._words(refusals.get(type(error), "refused.store")), "negative")
         else:
             self._tell(self._words("view.accepted"), "positive")

@@ -12,10 +12,10 @@ from api.console.cameras_snapshot import CamerasSnapshot, is_troubled
 from api.console.moments import clock_time, since
 from api.console.overview import Sight
 from api.console.texts import Words
-from api.watching import SeenCamera
+from api.watching import SeenCamera, is_away
 from events.operations_alert import Member, OperationsAlert
 from events.times import utc_text
-from gridwatch.core.camera import CameraStatus, Fault, SightState
+from gridwatch.core.camera import CameraStatus, SightState
 from gridwatch.core.coverage import CameraDay
 
 MEMBERS_SHOWN: Final = 50
@@ -35,11 +35,6 @@ class Accepting(Enum):
     NOT_ALLOWED = auto()
     OFFERED = auto()
     ASKED = auto()
-
-
-def is_away(status: CameraStatus) -> bool:
-    """Tell whether a camera shows another view than its zones were drawn on: only then is there one to accept."""
-    return status.zones_suspended or status.fault in {Fault.MOVED, Fault.ELSEWHERE}
 
 
 def list_html(snapshot: CamerasSnapshot, selected: str | None, words: Words) -> str:

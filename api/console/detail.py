@@ -170,6 +170,8 @@ def _clip(alert: Alert, words: Words) -> str:
     text = words.of("clip", alert.clip.state)
     if alert.clip.state != "ready":
         return f'<span class="gw-clip">{escape(text)}</span>'
+    if alert.clip.pre_roll_s is not None and alert.clip.pre_roll_s < 0:
+        text = words.of("clip", "late")
     return _link(alert, "clip", f"▶ {text}", "O")
 
 

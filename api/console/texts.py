@@ -144,6 +144,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "detail.main_still": ("大图", "larger picture"),
         "detail.main_clip": ("高清录像", "clip"),
         "clip.ready": ("录像片段", "clip"),
+        "clip.late": ("录像片段（缺少事发瞬间）", "clip (begins after the opening)"),
         "clip.pending": ("录像生成中", "clip is being made"),
         "clip.none": ("没有录像", "no clip"),
         "call119": ("立即拨打 119", "Call 119 at once"),
@@ -177,6 +178,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "reason.disk_full": ("存储已满，先删已排除警情的证据", "the folder was full"),
         "reason.to_leave": ("脱敏录像，可对外提供", "blurred clip that may leave"),
         "reason.restart": ("系统重启，现场待重新看见", "gridwatch restarted and has yet to look again"),
+        "reason.outside_schedule": (
+            "区域布防时段已过，未再观察",
+            "outside the times at which the zone is watched",
+        ),
         "reason.seen_again_without_it": (
             "重新看见现场，已无该现象",
             "the scene is in sight again, without it",

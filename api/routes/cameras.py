@@ -64,7 +64,8 @@ def get_picture(camera_id: CameraId, operations: OperationsDep) -> JpegResponse:
 def accept_view(camera_id: CameraId, body: AcceptViewBody, operations: OperationsDep) -> CameraShape:
     """Have the view learned anew from the next pictures, and zones watched again; a restart does not undo it.
 
-    The answer is the camera as it was before. Who accepted it stands in the log, with the reason.
+    Only where the camera is moved or elsewhere (409 otherwise: the detail says what to do). The answer is the camera as it was
+    before. Who accepted it stands in the log, with the reason.
     """
     return CameraShape.of(operations.accept_view(camera_id, reason=body.reason))
 

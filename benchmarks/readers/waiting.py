@@ -77,6 +77,10 @@ class Heard:
         """Nothing is decoded here."""
         return False
 
+    def decoded_mono_s(self) -> float | None:
+        """Nor is anything."""
+        return None
+
 
 def passed(rng: random.Random, away_s: float) -> tuple[Backoff, float]:
     """Return a back-off after `away_s` of failures, and how long its present pause lasts from then on, seconds."""

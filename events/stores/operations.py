@@ -5,18 +5,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, insert, select, tuple_, update
 
 from events.stores.schema import CAMERA_DAYS, OPERATIONS
 
 SECONDS = ("seeing_s", "degraded_s", "blind_s", "off_s", "maintenance_s", "elsewhere_s", "looked_at_s")
 _NAMES_MAX = 500  # in one IN (…)
 
+
+def _sum_of(name: str) -> ColumnElement[float]:
+    """Return a day's seconds with what is added: never less than nothing, whatever is taken back."""
+    added = CAMERA_DAYS.c[name] + bindparam(f"more_{name}")
+    return case((added < 0, 0.0), else_=added)
+
+
 _CHANGE = update(OPERATIONS).where(OPERATIONS.c.alert_id == bindparam("which"))
 _ADD = (
     update(CAMERA_DAYS)
     .where(CAMERA_DAYS.c.camera_id == bindparam("which"), CAMERA_DAYS.c.day == bindparam("on_day"))
-    .values({name: CAMERA_DAYS.c[name] + bindparam(f"more_{name}") for name in SECONDS})
+    .values({name: _sum_of(name) for name in SECONDS})
 )
 _FORGET = delete(CAMERA_DAYS).where(
     CAMERA_DAYS.c.camera_id == bindparam("which"), CAMERA_DAYS.c.day == bindparam("on_day")
@@ -57,14 +64,21 @@ def page(connection: Connection, wanted: AlertsWanted, limit: int) -> list[Mappi
 
 
 def add_days(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add seconds to cameras' days; a day that is not there yet is made. No two of `rows` are of one camera and day."""
+    """Add seconds to cameras' days, or take them back where they are less than nothing; no sum becomes so.
+
+    A day that is not there yet is made. No two of `rows` are of one camera and day.
+    """
     given = {(row["camera_id"], row["day"]): row for row in rows}
     known = {
         (values["camera_id"], values["day"])
         for day in {day for _, day in given}
         for values in of_day(connection, day, [camera_id for camera_id, on_day in given if on_day == day])
     }
-    new = [dict(row) for key, row in given.items() if key not in known]
+    new = [
+        {**row, **{name: max(0.0, row[name]) for name in SECONDS}}
+        for key, row in given.items()
+        if key not in known
+    ]
     old = [
         {"which": key[0], "on_day": key[1], **{f"more_{name}": row[name] for name in SECONDS}}
         for key, row in given.items()

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from events.registry import too_large
 from gridwatch.app.cameras import CameraFields, unset_variables
 from gridwatch.app.csv_cameras import NO_CRS, CsvLine, read_csv
 from gridwatch.app.presets import NOTHING_ENABLED, preset_zones
-from gridwatch.app.register import fields_of
+from gridwatch.app.register import Unserved, fields_of, unserved_of
 from gridwatch.app.yaml_border import load_yaml
 from gridwatch.core.errors import InputError
 
 MOST_LINES: Final = 20_000
+ZONES_REPLACED: Final = "its drawn zones are replaced: what the line says is looked for in the whole picture"
 _NORTHERN_DEG: Final = 60.0  # few cities lie beyond
 Told = Callable[[int, int], None]  # lines done, of how many
 
@@ -76,6 +78,14 @@ class CameraLines:
         lines = [_upon(line, known.get(line.camera_id), self.columns) for line in self.lines]
         return replace(self, lines=lines)
 
+    def served(self, unserved: Unserved) -> "CameraLines":
+        """Return the lines; one that is to be watched and that the network cannot serve is not taken.
+
+        Args:
+            unserved: tells why the network cannot serve a camera.
+        """
+        return replace(self, lines=[_if_served(line, unserved) for line in self.lines])
+
     def unset(self) -> list[str]:
         """Return the variables that are needed and not set in this environment, each once."""
         needed = (
@@ -131,7 +141,7 @@ def _checked(line: CsvLine, seen: dict[str, int]) -> CameraLine:
     camera_id = given if isinstance(given, str) else ""
     if line.problem:
         return CameraLine(line.number, camera_id, None, line.problem)
-    fields, problem = fields_of(line.document)
+    fields, problem = _usable(line.document)
     if fields is None:
         return CameraLine(line.number, camera_id, None, problem)
     if camera_id in seen:
@@ -140,30 +150,46 @@ def _checked(line: CsvLine, seen: dict[str, int]) -> CameraLine:
     return CameraLine(line.number, camera_id, fields, notes=(*line.notes, *_notes(fields)))
 
 
+def _usable(document: Mapping[str, Any]) -> tuple[CameraFields | None, str]:
+    fields, problem = fields_of(document)
+    if fields is not None and (problem := too_large(fields.document())):
+        return None, problem
+    return fields, problem
+
+
+def _if_served(line: CameraLine, unserved: Unserved) -> CameraLine:
+    problem = "" if line.fields is None else unserved_of(line.fields, unserved)
+    return replace(line, fields=None, problem=problem) if problem else line
+
+
 def _upon(line: CameraLine, known: Mapping[str, Any] | None, columns: AbstractSet[str]) -> CameraLine:
     if line.fields is None or known is None:
         return line
-    said = line.fields.document()
+    own, said = _notes(line.fields), line.fields.document()
     merged = _merged(known, said, columns)
+    if "zones" in known.keys() - merged.keys():
+        line = replace(line, notes=(*line.notes, ZONES_REPLACED))
     if merged == said:
         return line
-    fields, problem = fields_of(merged)
+    fields, problem = _usable(merged)
     if fields is None:
         return replace(line, fields=None, problem=f"with what the register has beside it: {problem}")
-    unlike = NO_CRS if "crs" in merged.get("location", {}) else ""
-    return replace(line, fields=fields, notes=tuple(note for note in line.notes if note != unlike))
+    stale = {*own, NO_CRS} if "crs" in merged.get("location", {}) else {*own}
+    notes = (*(note for note in line.notes if note not in stale), *_notes(fields))
+    return replace(line, fields=fields, notes=notes)
 
 
 def _merged(known: Mapping[str, Any], said: Mapping[str, Any], columns: AbstractSet[str]) -> dict[str, Any]:
     """Return what a line and the register say together.
 
-    Drawn zones stay unless the file speaks of what is looked for, or the place is another one.
+    Drawn zones stay unless the line speaks of what is looked for, or the place is another one. An empty cell does not: it
+    is what an export has in the line of a camera with drawn zones.
     """
     spoken = set(columns)
     if spoken & {"lon", "lat"}:
         spoken.add("location")
     merged = {name: value for name, value in known.items() if name not in spoken} | dict(said)
-    if spoken & {"kinds", "crowd_limit"} or _place(merged) != _place(known):
+    if said.keys() & {"kinds", "crowd_limit", "active"} or _place(merged) != _place(known):
         merged.pop("zones", None)
     if "location" in said:
         beside = {name: value for name, value in known.get("location", {}).items() if name not in spoken}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Puts one camera's parts together; what they share stands here: admission, the budget for following, home views."""
+"""Puts one camera's parts together; what they share stands here: admission, the budget for following, what was kept of each picture."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -8,13 +8,14 @@ from functools import partial
 
 from detectors.judge import Judge
 from gridwatch.app.cameras import why_off
+from gridwatch.app.clips import CUT_WITHIN_S
 from gridwatch.app.homes import Homes
 from gridwatch.app.people import Detect
 from gridwatch.app.pipeline import CameraPipeline
 from gridwatch.app.set_aside import SetAside
-from gridwatch.app.settings import IngestSettings
+from gridwatch.app.settings import EvidenceSettings, IngestSettings
 from gridwatch.app.watched import Deliver, Watched
-from gridwatch.core.camera import Address, Camera, Fault, Watch
+from gridwatch.core.camera import Address, Camera, EvidenceFrom, Fault, Watch
 from gridwatch.core.clock import Clock
 from ingest.admission import Admission, AdmissionLimits
 from ingest.backoff import Backoff
@@ -38,6 +39,7 @@ class CameraWiring:
         network: answers looks where evidence needs one more.
         set_aside: tells the cameras whose streams crashed the decoder, by id; they are not connected to.
         unusable: tells why cameras of the register cannot be used, by id; they are off.
+        clips: how long clips are: memory is to hold one; the usual ones where nothing is said.
 
     Attributes:
         clock: the machine's.
@@ -45,7 +47,7 @@ class CameraWiring:
         follow: shared by every camera.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what all cameras share, each with a default
         self,
         settings: IngestSettings,
         network: Detect,
@@ -54,8 +56,10 @@ class CameraWiring:
         homes: Homes | None = None,
         set_aside: Callable[[], Mapping[str, SetAside]] = dict,
         unusable: Callable[[], Mapping[str, str]] = dict,
+        clips: EvidenceSettings | None = None,
     ) -> None:
         self._settings, self._network, self.clock = settings, network, clock
+        self._clips = clips or EvidenceSettings()
         self._homes, self._set_aside, self._unusable = homes, set_aside, unusable
         self._rng = random.Random()  # noqa: S311  spreads connections; no secret
         limits = AdmissionLimits(settings.connects_per_host, settings.connects_per_s, settings.sessions)
@@ -100,7 +104,7 @@ class CameraWiring:
             clock=self.clock,
             backoff=Backoff(self._rng),
             admission=self.admission,
-            make_ring=self._ring,
+            make_ring=partial(self._ring, before=camera.evidence is EvidenceFrom.ALWAYS),
         )
 
     def _switch(self, watched: Watched) -> None:
@@ -117,8 +121,13 @@ class CameraWiring:
             sight.switch(camera.watch, why_off(camera))
         watched.connects = False
 
-    def _ring(self) -> Ring:
-        return Ring(span_s=self._settings.ring_s, max_bytes=int(self._settings.ring_mib * MIB))
+    def _ring(self, *, before: bool = True) -> Ring:
+        """Return an empty memory; `before`: clips cut from it show the time before an opening."""
+        settings, clips = self._settings, self._clips
+        clip_s = clips.post_roll_s + (clips.pre_roll_s if before else 0.0)
+        return Ring(
+            span_s=settings.ring_s, max_bytes=int(settings.ring_mib * MIB), clip_s=clip_s + CUT_WITHIN_S
+        )
 
     def _gate(self) -> Gate:
         return Gate(GateBounds(look_every_s=self._settings.look_every_s))

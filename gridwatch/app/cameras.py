@@ -3,16 +3,18 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer
 
 from gridwatch.app.addresses import StreamAddress, address_of, variables_of
-from gridwatch.app.presets import NOTHING_ENABLED, PRESETS, Place, preset_zones
+from gridwatch.app.presets import NOTHING_ENABLED, PRESETS, Place, preset_zones, schedule_of
 from gridwatch.app.yaml_border import ConfigError, Document, Problem, Strict, Where, load_yaml, validate
 from gridwatch.core.camera import Camera, EvidenceFrom, Location, Transport, Watch
 from gridwatch.core.geometry import WHOLE_PICTURE, polygon_problem
+from gridwatch.core.schedule import FORM
 from gridwatch.core.zone import CrowdLimit, Kind, TrafficLimit, Zone
 
 CANARY_ID: Final = "gridwatch-canary"  # the test camera, which stands in no file
@@ -34,6 +36,21 @@ def _plain(text: str) -> str:
 def _word(value: object) -> object:
     """Return what YAML made a truth value of as the word that was written: `on` and `off` are such words."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def _times(line: str) -> str:
+    schedule_of([line])
+    return line
+
+
+def _in_a_list(value: object) -> object:
+    if not isinstance(value, (str, list, tuple)):
+        raise ValueError(f"must be text: {FORM}")  # noqa: TRY004  pydantic takes no TypeError for a mistake
+    return [value] if isinstance(value, str) else value
+
+
+TimesText = Annotated[str, Field(max_length=256), AfterValidator(_times)]
+ScheduleText = Annotated[list[TimesText], Field(min_length=1, max_length=32), BeforeValidator(_in_a_list)]
 
 
 class CrowdFields(Strict):
@@ -67,6 +84,8 @@ class ZoneFields(Strict):
     """Points [x, y] from 0 to 1, x right, y down; the whole picture where nothing is said."""
     crowd: CrowdFields = CrowdFields()
     traffic: TrafficFields = TrafficFields()
+    active: ScheduleText | None = None
+    """When it is watched: 22:00-06:00, or mon-fri 07:00-08:30 16:00-18:30; always where nothing is said."""
 
     @field_serializer("kinds")
     def _in_order(self, kinds: frozenset[Kind]) -> list[str]:
@@ -115,6 +134,8 @@ class CameraFields(Strict):
     """fire, smoke, crowd, traffic: what is looked for in the whole picture, instead of what the place presets."""
     crowd_limit: int | None = Field(default=None, ge=1, le=1_000_000)
     """Persons that may be there, instead of what the place presets."""
+    active: ScheduleText | None = None
+    """When crowds and vehicles are looked for, instead of what the place presets; fire and smoke always are."""
     location: LocationFields | None = None
     address: str = Field(default="", max_length=1024)
     """Where that is, in words."""
@@ -187,11 +208,22 @@ def flaws_of(camera: CameraFields) -> list[tuple[Where, str]]:
     if camera.zones is not None:
         found += [
             ((name,), "is for cameras without zones: say it in the zones")
-            for name in ("kinds", "crowd_limit")
+            for name in ("kinds", "crowd_limit", "active")
             if getattr(camera, name) is not None
         ]
-    elif camera.crowd_limit is not None and Kind.CROWD not in (camera.kinds or PRESETS[camera.place].kinds):
+    else:
+        found += _preset_flaws(camera)
+    return found
+
+
+def _preset_flaws(camera: CameraFields) -> list[tuple[Where, str]]:
+    looked_for = camera.kinds or PRESETS[camera.place].kinds
+    found: list[tuple[Where, str]] = []
+    if camera.crowd_limit is not None and Kind.CROWD not in looked_for:
         found.append((("crowd_limit",), "crowds are not looked for here; name them in kinds"))
+    if camera.active is not None and not looked_for & {Kind.CROWD, Kind.TRAFFIC}:
+        text = "is for crowds and vehicles, which are not looked for here; fire and smoke have times in zones only"
+        found.append((("active",), text))
     return found
 
 
@@ -215,11 +247,7 @@ def camera_of(fields: CameraFields, unset: str | None = None) -> Camera:
     Raises:
         ValueError: a variable of the environment is not set, or with its value an address is none.
     """
-    zones = (
-        preset_zones(fields.place, fields.kinds, fields.crowd_limit)
-        if fields.zones is None
-        else tuple(_zone(zone) for zone in fields.zones)
-    )
+    zones = zones_of(fields)
     at = fields.location
     return Camera(
         camera_id=fields.id,
@@ -237,6 +265,18 @@ def camera_of(fields: CameraFields, unset: str | None = None) -> Camera:
         watch=fields.watch if zones else Watch.OFF,
         run_mode=fields.run_mode,
     )
+
+
+def zones_of(fields: CameraFields) -> tuple[Zone, ...]:
+    """Return a camera's zones: those that were drawn, else what its place presets."""
+    if fields.zones is None:
+        return preset_zones(fields.place, fields.kinds, fields.crowd_limit, fields.active)
+    return tuple(_zone(zone) for zone in fields.zones)
+
+
+def times_of(zones: Sequence[Zone]) -> list[str]:
+    """Return what is looked for at times only, one phrase for each zone, such as `crowd 05:00-21:00`."""
+    return [f"{' '.join(sorted(zone.kinds))} {zone.active}" for zone in zones if zone.active is not None]
 
 
 def why_off(camera: Camera) -> str:
@@ -277,4 +317,5 @@ def _zone(fields: ZoneFields) -> Zone:
         purpose=fields.purpose,
         crowd=CrowdLimit(fields.crowd.limit, fields.crowd.dwell_s),
         traffic=TrafficLimit(fields.traffic.stopped_dwell_s),
+        active=schedule_of(fields.active),
     )

@@ -7,6 +7,7 @@ A running gridwatch sees a change within seconds; no other camera is touched by 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,11 @@ from events.stores.sql import Store
 from gridwatch.app import set_aside
 from gridwatch.app.bars import progress_bars
 from gridwatch.app.camera_lines import CameraLine, CameraLines, read_lines
-from gridwatch.app.cameras import why_off
+from gridwatch.app.cameras import times_of, why_off, zones_of
 from gridwatch.app.csv_cameras import write_csv
+from gridwatch.app.engine import served_by, why_unserved
 from gridwatch.app.presets import NOTHING_ENABLED
-from gridwatch.app.register import person, read_registry
+from gridwatch.app.register import Unserved, is_of_this_environment, person, read_registry
 from gridwatch.app.settings import Settings, load_settings
 from gridwatch.app.storage import files_for_owner, store_url
 from gridwatch.core.camera import Camera
@@ -46,7 +48,8 @@ def import_cameras(config: Path, file: Path, *, dry_run: bool, replace: bool) ->
     """
     lines = _read(file)
     with _registry(config) as (_, registry):
-        lines = lines.upon({one.camera_id: one.document for one in registry.cameras()[1]})
+        known = {one.camera_id: one.document for one in registry.cameras()[1]}
+        lines = lines.upon(known).served(_unserved(config))
         removing = replace and bool(lines.taken) and not lines.refused
         changes = registry.put(lines.documents(), person(), replace=removing, dry=dry_run)
     _report(file, lines, changes, dry_run=dry_run)
@@ -65,14 +68,14 @@ def check_cameras(config: Path, file: Path | None) -> int:
         InputError: the file cannot be read at all, or the store does not answer.
     """
     if file is not None:
-        lines = _read(file)
+        lines = _read(file).served(_unserved(config))
         _report(file, lines, None, dry_run=True)
         return NOT_ALL_TAKEN if lines.refused or lines.unset() else TAKEN
     with _registry(config) as (settings, registry):
-        found = read_registry(registry)
+        found = read_registry(registry, unserved=_unserved(config))
         aside = set_aside.load(settings.state)
     for camera_id, problem in found.unusable.items():
-        typer.echo(f"{camera_id}: {problem}")
+        typer.echo(f"{camera_id}: {problem}{' here' if is_of_this_environment(problem) else ''}")
     for camera_id, entry in aside.items():
         typer.echo(f"{camera_id}: set aside since {entry.at}: {entry.reason}")
     wrong = len(found.unusable) + len(aside)
@@ -110,20 +113,21 @@ def export_cameras(config: Path, file: Path | None) -> None:
 
 
 def list_cameras(config: Path) -> None:
-    """Print every camera on a line, tabs between: what it is, how it is reached, whether it is watched, and its version.
+    """Print every camera on a line, tabs between: what it is, how it is reached, whether it is watched, its version, times.
 
     Raises:
         InputError: the store does not answer.
     """
     with _registry(config) as (settings, registry):
         _, versions = registry.cameras()
-        found = read_registry(registry)
+        found = read_registry(registry, unserved=_unserved(config))
         aside = set_aside.load(settings.state)
-    typer.echo("id\tname\tplace\tlooks for\treached through\twatched\tversion\tby")
+    typer.echo("id\tname\tplace\tlooks for\treached through\twatched\tversion\tby\tonly at")
     by_id = {version.camera_id: version for version in versions}
     for camera in found.cameras:
         watched = _watched(camera, found.unusable.get(camera.camera_id), aside.get(camera.camera_id))
-        cells = (*_shown(camera), watched, *_made(by_id.get(camera.camera_id)))
+        only_at = ", ".join(times_of(camera.zones))
+        cells = (*_shown(camera), watched, *_made(by_id.get(camera.camera_id)), only_at)
         typer.echo("\t".join(" ".join(cell.split()) for cell in cells))
 
 
@@ -159,6 +163,14 @@ def _registry(config: Path) -> Iterator[tuple[Settings, Registry]]:
         raise InputError(f"the store cannot be used: {redact(str(error))}") from error
 
 
+def _unserved(config: Path) -> Unserved:
+    """Return what tells why the configured network cannot serve a camera; nothing, where there is no knowing it."""
+    try:
+        return partial(why_unserved, served_by(load_settings(config)[0].models))
+    except InputError:  # `gridwatch check` names what is wrong with it
+        return lambda _camera: ""
+
+
 def _read(file: Path) -> CameraLines:
     with progress_bars() as bars:
         task = bars.add_task(f"reading {file.name}", total=None)
@@ -181,6 +193,10 @@ def _report(file: Path, lines: CameraLines, changes: Changes | None, *, dry_run:
     typer.echo(
         "by place: " + (", ".join(f"{place} {count}" for place, count in places.most_common()) or "none")
     )
+    times = Counter(one for line in lines.taken if line.fields for one in times_of(zones_of(line.fields)))
+    if times:
+        told = "; ".join(f"{one} ({count})" for one, count in times.most_common(LINES_NAMED))
+        typer.echo(f"looked for at these times only: {told}")
     if changes is not None:
         typer.echo(_told(changes) + (" (a dry run: nothing was changed)" if dry_run else ""))
 
@@ -225,7 +241,7 @@ def _watched(camera: Camera, problem: str | None, aside: set_aside.SetAside | No
     if aside is not None:
         return f"set aside: {aside.reason}"
     if problem is not None:
-        return f"off: {problem}"
+        return f"unknown: {problem} here" if is_of_this_environment(problem) else f"off: {problem}"
     reason = why_off(camera)
     return "off: nothing enabled" if reason == NOTHING_ENABLED else reason or "yes"
 

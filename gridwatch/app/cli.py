@@ -62,9 +62,11 @@ def run(
 @app.command()
 def check(config: Annotated[Path, typer.Argument(help="A gridwatch.yaml.")] = Path("gridwatch.yaml")) -> None:
     """Name every mistake in a configuration and the files that it names, with file and line."""
-    from gridwatch.app.check import check_all
+    from gridwatch.app.check import advice, check_all
 
     cameras, zones, grids = check_all(config)
+    for remark in advice(config):
+        typer.echo(f"{config}: {remark}")
     typer.echo(f"{config}: no mistakes; {cameras} cameras, {zones} zones, {grids} grids")
 
 
@@ -91,7 +93,12 @@ def probe(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object in place of lines.")] = False,
     picture: Annotated[Path | None, typer.Option(help="Write a picture here (JPEG).")] = None,
-    seconds: Annotated[float, typer.Option(help="How long each stream is read.")] = 10.0,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            help="How long each stream is read; the main one up to 25 s, until two key frames came."
+        ),
+    ] = 10.0,
 ) -> None:
     """Look at one camera's stream: codec, size, key frames, bit rate, clock, a picture, and what to configure."""
     from gridwatch.app.probe_command import probe_command

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ HEADINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "place": ("场所", "场所类型"),
     "kinds": ("检测", "检测类型"),
     "crowd_limit": ("人数上限", "承载量"),
+    "active": ("布防时段", "检测时段", "时段"),
     "lon": ("经度", "longitude"),
     "lat": ("纬度", "latitude"),
     "crs": ("坐标系", "坐标系统"),
@@ -50,7 +52,7 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     | {
         "学校门口": "school_gate",
         "校园": "school_gate",
-        "医院": "school_gate",
+        "医院": "square",
         "高速": "fast_road",
         "高速公路": "fast_road",
     }
@@ -199,13 +201,16 @@ def _document(cells: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     for column, text in cells.items():
         if column in _PLACED or column in ("user", "password"):
             continue
-        document[column] = _kinds(text) if column == "kinds" else _word(column, text)
+        document[column] = _LISTED[column](text) if column in _LISTED else _word(column, text)
     _check_id(cells.get("id", ""), notes)
     for name in ("url", "sub_url"):
         if name in document:
             document[name] = _with_login(document[name], cells.get("user", ""), cells.get("password", ""))
     location = {column: cells[column].upper() if column == "crs" else cells[column] for column in _PLACED if column in cells}  # fmt: skip
-    if "lon" in location or "lat" in location:
+    if location and not location.keys() & {"lon", "lat"}:
+        column = next(iter(location))
+        raise _Refused(f"{column} ({HEADINGS[column][0]}) without lon (经度) and lat (纬度)")
+    if location:
         document["location"] = location
         if "crs" not in location:
             notes.append(NO_CRS)
@@ -233,6 +238,13 @@ def _kinds(text: str) -> list[str]:
     return [_KINDS.get(word, word.lower()) for word in words]
 
 
+def _times(text: str) -> list[str]:
+    return [line for line in (part.strip() for part in re.split(r"[;；|\n]", text)) if line]
+
+
+_LISTED: Final = MappingProxyType({"kinds": _kinds, "active": _times})
+
+
 def _with_login(url: str, user: str, password: str) -> str:
     if not user and not password:
         return url
@@ -252,7 +264,7 @@ def _cell(document: Mapping[str, Any], column: str) -> str:
     if value is None or isinstance(value, dict):
         return ""
     if isinstance(value, list):
-        return " ".join(value)
+        return ("; " if column == "active" else " ").join(value)
     text = str(value).lower() if isinstance(value, bool) else str(value)
     # A spreadsheet must not run what an operator called a camera.
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Opens the network that the settings name, verified, on the back end that they ask for; says what it cannot serve."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from gridwatch.app.settings import ModelSettings
 from gridwatch.core.camera import Camera
 from gridwatch.core.detections import VEHICLES, ObjectClass, Part
-from gridwatch.core.errors import InputError
 from gridwatch.core.zone import Kind
 from models.backends.choose import Asked
-from models.catalogue import Catalogue, Entry
+from models.catalogue import Catalogue
 from models.network import Network, NetworkSettings
 
 
@@ -55,32 +53,22 @@ def kinds_served(classes: frozenset[ObjectClass], parts: frozenset[Part]) -> fro
     return frozenset(kind for kind, is_served in served.items() if is_served)
 
 
-def check_parts(network: Network, cameras: Iterable[Camera]) -> None:
-    """Check that the network can serve the cameras' zones. A crowd may be counted by boxes alone, or by density alone.
+def served_by(settings: ModelSettings) -> frozenset[Kind]:
+    """Return the kinds of zones that the network which the settings name can serve; its weights are not read.
 
     Raises:
-        InputError: cameras have zones of kinds that it does not tell; one line for each camera.
+        InputError: the catalogue is not what it should be, or has no such network.
     """
-    _check(network.name, kinds_served(network.classes, network.parts), cameras)
+    entry = Catalogue.load(settings.catalogue).entry(settings.network)
+    return kinds_served(entry.tells, entry.parts)
 
 
-def check_entry(entry: Entry, cameras: Iterable[Camera]) -> None:
-    """Check the same of a network that is not opened.
+def why_unserved(served: frozenset[Kind], camera: Camera) -> str:
+    """Return in one phrase which of a camera's zones a network cannot serve; empty where it serves them all.
 
-    Raises:
-        InputError: as `check_parts`.
+    Args:
+        served: the kinds of zones that it can serve, see `kinds_served`.
+        camera: whatever it is like, on or off.
     """
-    _check(entry.name, kinds_served(entry.tells, entry.parts), cameras)
-
-
-def _check(name: str, served: frozenset[Kind], cameras: Iterable[Camera]) -> None:
-    mistakes = []
-    for camera in cameras:
-        asked = {kind for zone in camera.zones for kind in zone.kinds}
-        if missing := asked - served:
-            mistakes.append(
-                f"camera {camera.camera_id} has zones for {', '.join(sorted(missing))}, which the network {name!r}"
-                " does not tell: take another network or other zones"
-            )
-    if mistakes:
-        raise InputError("\n".join(mistakes))
+    missing = {kind for zone in camera.zones for kind in zone.kinds} - served
+    return f"the network does not tell {', '.join(sorted(missing))}" if missing else ""

@@ -71,6 +71,7 @@ class Shard:
         self._stop = threading.Event()
         self._started = False
         self._spec = spec = spec or ShardSpec()
+        self.follow = spec.follow
         self._turns: TakingTurns | None = None
         self._stills = Stills(spec.page, spec.decoders)
         self._clips = ClipCutter(spec.pre_roll_s, spec.post_roll_s, self._attach)
@@ -166,12 +167,15 @@ class Shard:
         )
 
     def troubles(self) -> dict[str, int]:
-        """Return what went wrong so far: openings and streams that failed, demuxers left behind, evidence refused."""
-        feeds = [one.feed for one in self._watched.values()]
+        """Return what went wrong so far, by name."""
+        watched = self._watched.values()
         return {
-            "stream_failures": self.counts.left_failures + sum(feed.failures for feed in feeds),
-            "feeds_abandoned": self.counts.left_abandoned + sum(feed.abandoned for feed in feeds),
+            "stream_failures": self.counts.left_failures + sum(one.failures for one in watched),
+            "feeds_abandoned": self.counts.left_abandoned + sum(one.abandoned for one in watched),
             "evidence_refused": self._book.refused_evidence,
+            "burst_looks_dropped": self._line.dropped,
+            "follow_overflows": self.counts.left_overflows
+            + sum(one.pipeline.intake.following.overflows for one in watched),
         }
 
     def cameras(self) -> Sequence[Camera]:
@@ -208,6 +212,8 @@ class Shard:
         return one is not None and one.camera == camera
 
     def _made(self, camera: Camera) -> Watched:
+        if (before := self._watched.get(camera.camera_id)) is not None:
+            before.keep_home()  # what is wrong with its picture is so after a change of its name too
         made: list[Watched] = []
         one = self._wire(camera, lambda packet: self.deliver(made[0], packet))
         made.append(one)
@@ -221,8 +227,9 @@ class Shard:
         """Stop reading a camera that is gone or was changed; its thread ends at its next packet."""
         camera_id = one.camera.camera_id
         one.end()
-        self.counts.left_failures += one.feed.failures
-        self.counts.left_abandoned += one.feed.abandoned
+        self.counts.left_failures += one.failures
+        self.counts.left_abandoned += one.abandoned
+        self.counts.left_overflows += one.pipeline.intake.following.overflows
         self.to_decode.drop(camera_id)
         self._line.forget(camera_id)
         self.service.forget(camera_id)
@@ -269,7 +276,7 @@ class Shard:
             self._line.answered(look)  # or what follows it would wait for ever
             return
         urgent = look.why is LookReason.FOLLOW or bool(one.claims)
-        self.service.submit(look, one.pipeline.judging.parts, urgent=urgent)
+        self.service.submit(look, one.pipeline.judging.parts_for(look), urgent=urgent)
 
     def _asker(self, look: Look) -> Watched | None:
         """Return whose look it is; None if that camera is gone, though another may have its id."""
@@ -299,7 +306,7 @@ class Shard:
                 self._turns.suspect(one)
         except Exception:  # as in `_decode`; a look that was not judged is unknown, whatever the network said
             self.counts.unknown += not isinstance(answer, Unknown)
-            pipeline.intake.sight.unknown("a look could not be judged")
+            pipeline.intake.sight.unknown("a look could not be judged", at_once=True)
             log.exception("look_failed", camera_id=look.camera_id)
 
     def _submit(self, one: Watched, finding: Finding, look: Look, answer: Detections | Unknown) -> None:
@@ -329,8 +336,8 @@ class Shard:
             log.exception("evidence_failed", camera_id=look.camera_id)
             return None, ()
 
-    def _attach(self, incident_id: str, mp4: bytes | None) -> None:
-        self.recorder.submit(lambda: self._book.attach_clip(incident_id, mp4))
+    def _attach(self, incident_id: str, mp4: bytes | None, pre_roll_s: float | None) -> None:
+        self.recorder.submit(lambda: self._book.attach_clip(incident_id, mp4, pre_roll_s))
 
     def _attach_detail(self, incident_id: str, shot: Shot | None = None, mp4: bytes | None = None) -> None:
         self.recorder.submit(lambda: self._book.attach_detail(incident_id, shot, mp4))

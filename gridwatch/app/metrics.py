@@ -25,6 +25,7 @@ class PipelineCollector(Collector):
         yield self._cameras()
         yield from self._ages()
         yield from self._flow()
+        yield from self._following()
         yield from _inference(self._shard.service)
         count, oldest_s = self._backlog()
         yield GaugeMetricFamily(
@@ -85,6 +86,31 @@ class PipelineCollector(Collector):
             ),
         }
         for name, (text, value) in named.items():
+            yield CounterMetricFamily(name, text, value=value)
+
+    def _following(self) -> Iterator[Metric]:
+        follow, troubles = self._shard.follow, self._shard.troubles()
+        text = "Cameras that are decoded picture by picture because something may be happening"
+        yield GaugeMetricFamily("gridwatch_cameras_followed", text, value=follow.following)
+        numbers = {
+            "gridwatch_follow_refused": (
+                "Times that a camera got no place among them, or lost it",
+                follow.refused,
+            ),
+            "gridwatch_follow_overflows": (
+                "Times that packets of a camera decoded picture by picture were left out",
+                troubles["follow_overflows"],
+            ),
+            "gridwatch_groups_refused": (
+                "Groups of pictures in memory that were not decoded: too many at once",
+                follow.refused_groups,
+            ),
+            "gridwatch_burst_looks_dropped": (
+                "Looks of bursts without room, and looks replaced while a burst was answered",
+                troubles["burst_looks_dropped"],
+            ),
+        }
+        for name, (text, value) in numbers.items():
             yield CounterMetricFamily(name, text, value=value)
 
 

@@ -58,7 +58,7 @@ class CameraPipeline:
 
     def answer(self, look: Look) -> Detections | Unknown:
         """Ask the network. No answer is `Unknown`, never "nothing there". Live, the inference service asks instead."""
-        answer = ask(self.network, look.frame, self.judging.parts).answer
+        answer = ask(self.network, look.frame, self.judging.parts_for(look)).answer
         self.answered(look, answer)
         return answer
 
@@ -86,7 +86,7 @@ class CameraPipeline:
         that say more of the claim may bring it.
         """
         tries = TRIES if finding.stage is Stage.OPENED else self._owed.pop(finding.finding_id, 0)
-        if finding.stage is Stage.ENDED or tries == 0:
+        if finding.stage in (Stage.ENDED, Stage.UNSEEN) or tries == 0:
             return None, ()
         persons = self._persons(look, answer)
         if persons is not None:
@@ -105,7 +105,7 @@ class CameraPipeline:
         """Return who is to be seen; None if that is unknown."""
         if isinstance(answer, Unknown) or not tells_persons(self.network):
             return None
-        if Part.PEOPLE not in self.judging.parts:
+        if Part.PEOPLE not in self.judging.parts_for(look):
             if self._people is None or self._people[0] != look.at_mono_s:
                 asked = ask(self.network, look.frame, frozenset({Part.PEOPLE}))
                 self._people = look.at_mono_s, asked.answer

@@ -5,6 +5,7 @@ from typing import Final
 
 from gridwatch.core.camera import Transport
 from ingest.probe import StreamFacts
+from ingest.sampler import RAREST_KEY_S
 
 LONG_GOP_S: Final = 4.0  # idle cameras are looked at by their key frames
 SHORT_GOP_S: Final = 0.5  # below it key frames cost more than they bring
@@ -13,8 +14,9 @@ FEW_PICTURES_PER_S: Final = 8.0
 CLOCK_BELIEVED_S: Final = 2.0
 PICTURE_WIDE_ENOUGH: Final = 640  # pixels: what the network sees
 LARGE_WIDTH: Final = 1280
-GOPS_KEPT: Final = 2
+CLIP_S: Final = 12.0  # of memory: the usual clip, and what may pass until it is cut
 MIB: Final = 1 << 20
+EVERY_PICTURE: Final = "every picture has to be decoded (ten times the cost)"
 
 
 def advice(
@@ -54,19 +56,20 @@ def _sight(main: StreamFacts) -> list[str]:
 
 
 def _keys(main: StreamFacts) -> list[str]:
-    if main.gop_s is None:
+    if main.refreshes:
         return [
             (
-                f"in {main.seconds:.0f} s came {main.keys} key frames: every picture has to be decoded (ten times the cost); "
-                "switch off intra refresh or endless groups of pictures, and set a key frame every 2 s"
+                f"{main.refreshes} of {main.refreshes + main.keys} key frames only begin a gradual refresh (intra refresh): "
+                f"{EVERY_PICTURE}; switch that off, and set a key frame every 2 s"
             )
         ]
+    if main.gop_s is None:
+        return [_without_groups(main)]
     shortest, usual, longest = main.gop_s
     said = []
     if longest > LONG_GOP_S:
-        said.append(
-            f"a key frame comes only every {longest:.1f} s: set 2 s, what begins between two is seen late"
-        )
+        means = EVERY_PICTURE if longest > RAREST_KEY_S else "what begins between two is seen late"
+        said.append(f"a key frame comes only every {longest:.1f} s: set 2 s, {means}")
     elif usual < SHORT_GOP_S:
         said.append(f"a key frame comes every {usual:.1f} s: 2 s would cost a fraction of it")
     if shortest > 0 and longest / shortest > UNEVEN_GOP:
@@ -80,16 +83,27 @@ def _keys(main: StreamFacts) -> list[str]:
     return said
 
 
+def _without_groups(main: StreamFacts) -> str:
+    found = f"no {'second ' if main.keys else ''}key frame in {main.seconds:.0f} s"
+    if main.seconds < RAREST_KEY_S:
+        return f"{found}: that was too short to say how often they come"
+    return f"{found}: {EVERY_PICTURE}; set one every 2 s, and no endless groups of pictures"
+
+
 def _memory(main: StreamFacts, ring_mib: float) -> list[str]:
-    if main.bit_rate_bps is None or main.gop_s is None:
+    if main.bit_rate_bps is None or main.refreshes:
         return []
-    needed = GOPS_KEPT * main.gop_s[2] * main.bit_rate_bps / 8 / MIB
+    longest_s = main.seconds if main.gop_s is None else main.gop_s[2]
+    needed = (longest_s + max(CLIP_S, longest_s)) * main.bit_rate_bps / 8 / MIB
     if needed <= ring_mib:
         return []
+    size, cure = f"{needed:.1f} MiB", f"set {needed * 1.2:.0f}"
+    if main.gop_s is None:
+        size, cure = f"more than {size}", "shorten the groups"
     return [
         (
-            f"two groups of pictures are {needed:.1f} MiB, and ingest.ring_mib is {ring_mib:g}: "
-            f"set {needed * 1.5:.0f}, or the time before an incident will be missing in clips"
+            f"a clip and the groups of pictures that it lies in are {size}, and ingest.ring_mib is {ring_mib:g}: {cure}, "
+            "or the time before an incident will be missing in clips"
         )
     ]
 

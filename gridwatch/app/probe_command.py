@@ -4,6 +4,7 @@
 One connection after the other, and few of them: a camera that refuses a password is asked once, or it locks the account.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,14 +17,15 @@ import typer
 import yaml
 from rich.progress import Progress
 
-from gridwatch.app.addresses import address_to_try, has_secret
+from events.registry import Registry
+from gridwatch.app.addresses import address_of, address_to_try, has_secret
 from gridwatch.app.bars import progress_bars
-from gridwatch.app.cameras import load_cameras
+from gridwatch.app.cameras import CameraFields, load_documents
 from gridwatch.app.probe_advice import advice
-from gridwatch.app.register import load_registry
+from gridwatch.app.register import fields_of
 from gridwatch.app.settings import IngestSettings, Settings, load_settings
 from gridwatch.app.storage import open_store
-from gridwatch.core.camera import Address, Camera, Transport
+from gridwatch.core.camera import Address, Transport
 from gridwatch.core.clock import SystemClock
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import redact
@@ -33,6 +35,7 @@ from ingest.probe import ProbeBounds, StreamFacts, probe
 
 SHORT: Final = ProbeBounds(keys=1, at_least_s=0.0, at_most_s=6.0)  # whether a way works at all
 SMALLER: Final = ProbeBounds(keys=2, at_least_s=1.0, at_most_s=8.0)
+GROUP_WITHIN_S: Final = ProbeBounds().at_most_s  # so long a second key frame is waited for
 PICTURE_WIDTH: Final = 1920
 LOGIN: Final = "${CAM_USER}:${CAM_PASSWORD}"
 _TELLS_EVERY_S: Final = 0.1
@@ -112,23 +115,38 @@ def _target(target: str, settings: Settings | None) -> _Target:
         raise InputError(
             f"{redact(target)!r} is no rtsp:// URL; name a configuration (-c) to probe one of its cameras"
         )
-    camera = _camera(target, settings)
-    subs: tuple[tuple[Address, str], ...] = () if camera.sub_url is None else ((camera.sub_url, ""),)
-    return _Target(f"camera {camera.camera_id} at {camera.url.host}", camera.url, "", subs)
+    return _configured(target, settings)
 
 
-def _camera(camera_id: str, settings: Settings) -> Camera:
+def _configured(camera_id: str, settings: Settings) -> _Target:
+    fields, problem = fields_of(_document(camera_id, settings))
+    if fields is None:
+        raise InputError(f"camera {camera_id!r} cannot be used: {problem}")
     try:
-        with open_store(settings) as store:
-            known = load_registry(store)
-    except InputError:  # no store yet: nothing ran here so far
-        known = []
-    if not any(camera.camera_id == camera_id for camera in known):
-        known = load_cameras(settings.cameras)
-    for camera in known:
-        if camera.camera_id == camera_id:
-            return camera
-    raise InputError(f"there is no camera {camera_id!r}; `gridwatch cameras list` shows them")
+        address, subs = address_of(fields.url), _subs(fields)
+    except ValueError as error:  # nothing is sent in place of a login that is not set here
+        raise InputError(f"camera {camera_id!r}: {error}") from None
+    return _Target(f"camera {camera_id} at {address.host}", address, "", subs)
+
+
+def _subs(fields: CameraFields) -> tuple[tuple[Address, str], ...]:
+    """Return where a camera's smaller stream is; where it may be, if nothing is said of one."""
+    if fields.sub_url is not None:
+        return ((address_of(fields.sub_url), ""),)
+    guesses = smaller_urls(fields.url) if isinstance(fields.url, str) else []
+    return tuple((address_of(url), url) for url in guesses)
+
+
+def _document(camera_id: str, settings: Settings) -> Mapping[str, Any]:
+    """Return what the register says of a camera, or else the file."""
+    known: Mapping[str, Mapping[str, Any]] = {}
+    with contextlib.suppress(InputError), open_store(settings) as store:  # there may be none yet
+        known = {one.camera_id: one.document for one in Registry(store, SystemClock()).cameras()[1]}
+    if camera_id not in known:
+        known = load_documents(settings.cameras)
+    if camera_id not in known:
+        raise InputError(f"there is no camera {camera_id!r}; `gridwatch cameras list` shows them")
+    return known[camera_id]
 
 
 def smaller_urls(url: str) -> list[str]:
@@ -146,7 +164,7 @@ def smaller_urls(url: str) -> list[str]:
 
 def _probe(aim: _Target, seconds: float, bars: Progress) -> Probed:
     found = Probed()
-    whole = ProbeBounds(at_least_s=min(6.0, seconds), at_most_s=seconds)
+    whole = ProbeBounds(at_least_s=min(6.0, seconds), at_most_s=seconds, group_s=GROUP_WITHIN_S)
     for transport in (Transport.TCP, Transport.UDP):
         bounds = whole if found.main is None else SHORT
         try:
@@ -169,6 +187,8 @@ def _find_smaller(aim: _Target, found: Probed, bars: Progress) -> None:
     for address, written in aim.subs:
         try:
             facts, _ = _read(address, way, SMALLER, bars, "a smaller stream")
+        except UnauthorizedError:  # at the next address it would be refused again
+            return
         except SourceError:
             continue
         if found.main is not None and 0 < facts.width < found.main.width:
@@ -179,7 +199,8 @@ def _find_smaller(aim: _Target, found: Probed, bars: Progress) -> None:
 def _read(
     address: Address, transport: Transport, bounds: ProbeBounds, bars: Progress, what: str
 ) -> tuple[StreamFacts, DecodedFrame | None]:
-    task = bars.add_task(what, total=bounds.at_most_s)
+    longest_s = max(bounds.at_most_s, bounds.group_s)
+    task = bars.add_task(what, total=longest_s)
     shown_s = 0.0
 
     def told(seconds: float) -> None:  # every packet: the bar is asked to move a few times a second only
@@ -191,7 +212,7 @@ def _read(
     try:
         return probe(address, SystemClock(), transport, bounds, told)
     finally:
-        bars.update(task, completed=bounds.at_most_s)
+        bars.update(task, completed=longest_s)
 
 
 def _keep(file: Path, picture: DecodedFrame | None) -> None:
@@ -269,13 +290,12 @@ def _described(facts: StreamFacts) -> list[str]:
 
 
 def _keys_described(facts: StreamFacts) -> str:
+    refreshes = f"; {facts.refreshes} more only begin a gradual refresh" if facts.refreshes else ""
     if facts.gop_s is None or facts.gop_pictures is None:
-        return f"{facts.keys} in {facts.seconds:.0f} s"
+        return f"{facts.keys} in {facts.seconds:.0f} s{refreshes}"
     shortest, usual, longest = facts.gop_s
     without = f"; {facts.keys_without_sets} without parameter sets" if facts.keys_without_sets else ""
-    return (
-        f"every {usual:.2f} s ({shortest:.2f} to {longest:.2f}), {facts.gop_pictures[1]:g} pictures{without}"
-    )
+    return f"every {usual:.2f} s ({shortest:.2f} to {longest:.2f}), {facts.gop_pictures[1]:g} pictures{without}{refreshes}"
 
 
 def _number(value: float | None) -> str:

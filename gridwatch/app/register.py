@@ -5,19 +5,18 @@ A camera whose document cannot be used any more does not disappear: it stands th
 """
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import structlog
 from pydantic import ValidationError
 
 from events.registry import CameraVersion, Changes, Registry
-from events.stores.sql import Store
 from gridwatch.app.cameras import CameraFields, camera_of, flaws_of, load_documents, unset_variables
+from gridwatch.app.settings import Settings
 from gridwatch.core.camera import Camera, Watch
-from gridwatch.core.clock import SystemClock
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import SecretUrl
 
@@ -25,6 +24,9 @@ log = structlog.get_logger()
 
 FILE_ACTOR = "configuration"
 _STANDS_FOR_UNSET = "1"  # of an address that is never connected to
+_UNSET: Final = "environment variable "
+
+Unserved: TypeAlias = Callable[[Camera], str]  # why the network cannot serve a camera; empty where it can
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +43,15 @@ class Registered:
     unusable: Mapping[str, str]
 
 
-def load_registry(store: Store) -> list[Camera]:
-    """Return the cameras of a store's register as they are now; for what is wrong with one, see `read_registry`.
-
-    Raises:
-        StoreError: the store does not answer.
-    """
-    return list(read_registry(Registry(store, SystemClock())).cameras)
-
-
-def read_registry(registry: Registry, known: Registered | None = None) -> Registered:
+def read_registry(
+    registry: Registry, known: Registered | None = None, unserved: Unserved = lambda _camera: ""
+) -> Registered:
     """Return the cameras of a register as they are now.
 
     Args:
         registry: of the open store.
-        known: what was read before: a camera that cannot be used any more stays as it was there, and is named.
+        known: what was read before: a camera whose document cannot be used any more stays as it was there, and is named.
+        unserved: tells why the network cannot serve a camera: one that is to be watched is off then, and named.
 
     Raises:
         StoreError: the store does not answer.
@@ -69,6 +65,9 @@ def read_registry(registry: Registry, known: Registered | None = None) -> Regist
         if problem:
             unusable[version.camera_id] = problem
             camera = before.get(version.camera_id, camera)
+        elif problem := _unserved(camera, unserved):
+            unusable[version.camera_id] = problem
+            camera = replace(camera, watch=Watch.OFF)
         cameras.append(camera)
     return Registered(revision, tuple(cameras), unusable)
 
@@ -96,6 +95,27 @@ def follow_configured(registry: Registry, file: Path) -> Changes:
     if any(counts.values()):
         log.info("cameras_followed", file=str(file), **counts)
     return changes
+
+
+def may_have_cameras(settings: Settings) -> bool:
+    """Tell whether a register is there that may have cameras; nothing is opened for it."""
+    return settings.store is not None or (settings.state / "gridwatch.db").is_file()
+
+
+def unserved_of(fields: CameraFields, unserved: Unserved) -> str:
+    """Return why the network cannot serve a camera as it is described; empty where it can, or is not to watch it.
+
+    What its address needs of the environment may be missing here: that says nothing of the network.
+    """
+    try:
+        return _unserved(camera_of(fields, unset=_STANDS_FOR_UNSET), unserved)
+    except ValueError:
+        return ""
+
+
+def is_of_this_environment(problem: str) -> bool:
+    """Tell whether what is wrong with a camera is a variable that is not set here: where gridwatch runs it may be."""
+    return problem.startswith(_UNSET)
 
 
 def person() -> str:
@@ -140,6 +160,10 @@ def _camera(version: CameraVersion) -> tuple[Camera, str]:
     return camera, problem
 
 
+def _unserved(camera: Camera, unserved: Unserved) -> str:
+    return unserved(camera) if camera.watch is Watch.ON else ""
+
+
 def _made(version: CameraVersion) -> tuple[Camera, str]:
     fields, problem = fields_of(version.document)
     if fields is None:
@@ -150,7 +174,7 @@ def _made(version: CameraVersion) -> tuple[Camera, str]:
     except ValueError as error:
         return _nameplate(version), str(error)
     if unset and camera.watch is Watch.ON:
-        return replace(camera, watch=Watch.OFF), f"environment variable {unset[0][1]} is not set"
+        return replace(camera, watch=Watch.OFF), f"{_UNSET}{unset[0][1]} is not set"
     return camera, ""
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which cameras are to be watched now: the register's, after cameras.yaml was taken into it, less those set aside."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import structlog
 
 from events.registry import Registry
 from gridwatch.app import set_aside
-from gridwatch.app.register import Registered, follow_configured, read_registry
+from gridwatch.app.register import Registered, Unserved, follow_configured, read_registry
 from gridwatch.app.set_aside import SetAside
 from gridwatch.core.camera import Camera, Watch
 from gridwatch.core.errors import InputError
@@ -23,7 +23,7 @@ class Roll:
     Args:
         file: cameras.yaml; need not be there where the register has cameras.
         state: the state folder, with the list of cameras that are set aside.
-        check: refuses cameras that the network cannot serve (InputError).
+        unserved: tells why the network cannot serve a camera; one of the register is off then.
         others: watched beside the register's: the test camera.
 
     Attributes:
@@ -36,10 +36,10 @@ class Roll:
         registry: Registry,
         file: Path,
         state: Path,
-        check: Callable[[Sequence[Camera]], None],
+        unserved: Unserved,
         others: Sequence[Camera] = (),
     ) -> None:
-        self._registry, self._file, self._state, self._check = registry, file, state, check
+        self._registry, self._file, self._state, self._unserved = registry, file, state, unserved
         self._others = tuple(others)
         self._written = _written(file)
         self._known: Registered | None = None
@@ -55,16 +55,18 @@ class Roll:
         """Take the file into the register, and return what is to be watched.
 
         Raises:
-            InputError: the file cannot be used and the register is empty, or the network does not serve them.
+            InputError: the file cannot be used and the register is empty, or the network cannot serve one of the others.
             StoreError: the store does not answer.
         """
+        for camera in self._others:
+            if problem := self._unserved(camera):
+                raise InputError(f"camera {camera.camera_id}: {problem}")
         follow_configured(self._registry, self._file)
-        self._known = read_registry(self._registry)
+        self._known = read_registry(self._registry, unserved=self._unserved)
         for camera_id, problem in self._known.unusable.items():
             log.error("camera_unusable", camera_id=camera_id, problem=problem)
         self.aside = set_aside.load(self._state)
         self.cameras = self._listed(self._known)
-        self._check(self.cameras)
         return self.cameras
 
     def changed(self) -> tuple[Camera, ...] | None:
@@ -78,15 +80,10 @@ class Roll:
         before = self._known
         if before is not None and aside == self.aside and self._registry.revision() == before.revision:
             return None
-        known = read_registry(self._registry, before)
+        known = read_registry(self._registry, before, self._unserved)
         for camera_id, problem in known.unusable.items():
             if before is None or before.unusable.get(camera_id) != problem:
                 log.error("camera_unusable", camera_id=camera_id, problem=problem)
-        try:
-            self._check(self._listed(known))
-        except InputError as error:
-            log.error("cameras_not_taken", problem=str(error), means="the last good ones are watched on")
-            known = known if before is None else replace(before, revision=known.revision)
         self._known, self.aside = known, aside
         last, self.cameras = self.cameras, self._listed(known)
         return None if self.cameras == last else self.cameras

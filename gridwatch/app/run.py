@@ -16,6 +16,7 @@ from events.errors import QueueError
 from events.queues.embedded import EmbeddedServer
 from gridwatch.app import set_aside
 from gridwatch.app.cameras import load_documents
+from gridwatch.app.register import may_have_cameras
 from gridwatch.app.settings import EMBEDDED, Settings, load_settings
 from gridwatch.app.storage import files_for_owner
 from gridwatch.app.supervisor import Supervisor, end_with_parent, heartbeat
@@ -32,8 +33,8 @@ def run_parent(config: Path) -> int:
     """Check the configuration, start the queue if it is ours, and keep a child running."""
     files_for_owner()
     settings, _ = load_settings(config)
-    if settings.cameras.is_file():  # without it the register's cameras are watched, if there are any
-        load_documents(settings.cameras)
+    if settings.cameras.is_file() and not may_have_cameras(settings):
+        load_documents(settings.cameras)  # where a register may have some, the child goes on with those
     with _queue(settings) as (url, keep):
         os.environ[QUEUE_URL] = url
         command = [sys.executable, "-m", "gridwatch.app.cli", "run", "--child", "--config", str(config)]

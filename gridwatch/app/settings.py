@@ -139,13 +139,13 @@ class IngestSettings(Strict):
     decoders: int = Field(default=2, ge=1, le=64)
     """Shared decoder threads."""
     look_every_s: float = Field(default=4.0, gt=0, le=8)
-    """A camera on which nothing changes is looked at at least this often, seconds (8 at most: detectors need looks)."""
+    """A camera on which nothing changes is looked at at least this often, or at each key frame where those are rarer; seconds (8 at most: detectors need looks)."""
     ring_s: float = Field(default=20.0, ge=4, le=300)
-    """Seconds of packets kept per camera."""
+    """Seconds of packets kept per camera; what a clip needs at least."""
     ring_mib: float = Field(default=8.0, gt=0, le=1024)
-    """Hard cap of that memory per camera, MiB."""
+    """Hard cap of that memory per camera, MiB. Where a clip does not fit, the camera's state says `ring_short`."""
     follow_at_most: int = Field(default_factory=lambda: 2 * (os.cpu_count() or 1), ge=0, le=1024)
-    """Cameras that are decoded picture by picture at the same time, because something may be happening there."""
+    """Cameras that are decoded picture by picture at the same time, because something may be happening there; 0: key frames are all that is decoded."""
     decode_on: Literal["cpu", "cuda"] = "cpu"
     """Where pictures are decoded; `cuda` falls back to the CPU where it does not work, and says so."""
     connects_per_host: int = Field(default=8, ge=1, le=256)
@@ -154,6 +154,11 @@ class IngestSettings(Strict):
     """Connections that are begun in a second, to all hosts together."""
     sessions: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, max_length=1000)
     """Sessions that a recorder allows at once, by the `recorder` of its cameras (or by host:port)."""
+
+    @field_validator("sessions")
+    @classmethod
+    def _without_rtsps_own_port(cls, sessions: dict[str, int]) -> dict[str, int]:
+        return {name.removesuffix(":554"): at_most for name, at_most in sessions.items()}
 
 
 class AttentionSettings(Strict):

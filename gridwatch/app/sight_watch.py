@@ -22,10 +22,10 @@ Submit = Callable[[Callable[[], object]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Owed:
-    """What a camera that sees again owes: by kind, the observed seconds of its detectors at which it has paid."""
+    """What a camera that sees again owes: by kind, the observed seconds of each of its zones at which it has paid."""
 
     sight: Sight
-    at_observed_s: dict[Kind, float] = field(default_factory=dict)
+    at_observed_s: dict[Kind, tuple[float, ...]] = field(default_factory=dict)
 
 
 class SightWatch:
@@ -56,11 +56,11 @@ class SightWatch:
             if change.after is SightState.SEEING:
                 for kind in Kind:
                     wait_s = max(SETTLE_AFTER_S, judging.claims_within_s(kind))
-                    owed.at_observed_s[kind] = judging.observed_s + wait_s
+                    owed.at_observed_s[kind] = tuple(at_s + wait_s for at_s in judging.observed_s(kind))
             else:
                 self.lost(camera_id, change.reason)
-        for kind, at_observed_s in list(owed.at_observed_s.items()):
-            if judging.observed_s >= at_observed_s:
+        for kind, due_s in list(owed.at_observed_s.items()):
+            if all(at_s >= due for at_s, due in zip(judging.observed_s(kind), due_s, strict=True)):
                 del owed.at_observed_s[kind]
                 self._submit(partial(self._book.settle, camera_id, kind))
 

@@ -6,10 +6,11 @@ pictures to the camera's own steps and leaves, and a camera on which something m
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, tzinfo
+from functools import partial
 
 import structlog
 
@@ -87,6 +88,9 @@ class TakingTurns:
         self._lock = threading.Lock()  # guards what follows; never held while `visits` is asked for something
         self._calm_since: dict[str, float] = {}  # of cameras that are watched without a break for a while
         self._left_mono_s: dict[str, float] = {}  # when a camera was visited, while its packets are kept
+        self._suspected: set[str] = (
+            set()
+        )  # cameras of interest that take turns, until their looks show nothing more
 
     def start(self) -> None:
         """Begin to watch."""
@@ -112,7 +116,10 @@ class TakingTurns:
         for name, item in turning.items():
             if name not in stays:
                 everyone[name].halt()
+                everyone[name].pipeline.intake.sight.takes_turns()
                 self.visits.add(item)
+                if _is_of_interest(everyone[name]):  # watched for good until now
+                    self.suspect(everyone[name])
             elif item != known[name]:
                 self.visits.change(item)
         if self._started:
@@ -143,11 +150,10 @@ class TakingTurns:
         with self._lock:
             self._left_mono_s.pop(visit.camera_id, None)
         sight = one.pipeline.intake.sight
-        sight.connecting()
         try:
             grabbed = self._grab(one, visit.within_s)
         except SourceError as error:
-            if one.ended or self.visits.stopping.is_set():
+            if one.ended or one.reads or self.visits.stopping.is_set():
                 return Brought(turns.Outcome.FAILED)  # it was called off, which says nothing of the camera
             sight.failed(error.reason, error.fault)
             refused = isinstance(error, UnauthorizedError)
@@ -155,22 +161,26 @@ class TakingTurns:
         finally:
             with self._lock:
                 self._left_mono_s[visit.camera_id] = self._clock.mono_s()
-        outcome = turns.Outcome.SUSPICIOUS if _is_of_interest(one) else turns.Outcome.SEEN
-        return Brought(outcome, grabbed.took_s - grabbed.opened_s)
+        sight.unreported(grabbed.took_s - grabbed.opened_s)  # a report begins it anew
+        return Brought(self._outcome(one, grabbed), grabbed.took_s - grabbed.opened_s)
 
     def promote(self, camera_id: str) -> None:
         """Watch a camera without a break from now on."""
         self._read(camera_id)
 
-    def demote(self, camera_id: str) -> None:
-        """Watch it in turn again; returns when it is disconnected, or stalls."""
+    def demote(self, cameras: Sequence[str]) -> None:
+        """Watch them in turn again; returns when they are disconnected, or stall."""
+        halted = []
         with self._lock:
-            self._calm_since.pop(camera_id, None)
-            one = self._all.get(camera_id)
-            if one is None or camera_id in self.held:
-                return
-            one.halt()
-        one.feed.join(JOIN_S)
+            for camera_id in cameras:
+                self._calm_since.pop(camera_id, None)
+                one = self._all.get(camera_id)
+                if one is not None and camera_id not in self.held:
+                    one.halt()
+                    halted.append(one)
+        until_mono_s = self._clock.mono_s() + JOIN_S
+        for one in halted:
+            one.feed.join(max(0.0, until_mono_s - self._clock.mono_s()))
 
     def promised(self, camera_id: str, by_mono_s: float) -> None:
         """Let the camera's sight stand until its next visit is due; note who is watched without a break."""
@@ -188,6 +198,8 @@ class TakingTurns:
         """Say that the detectors want to see more of a camera: it is watched without a break, if there is room."""
         camera_id = one.camera.camera_id
         if self._all.get(camera_id) is one and camera_id in self._turning:
+            with self._lock:
+                self._suspected.add(camera_id)
             with suppress(KeyError):  # removed just now
                 self.visits.promote(camera_id, urgent=bool(one.claims))
 
@@ -198,6 +210,7 @@ class TakingTurns:
             return
         since = self._read(camera_id)
         if since is None:
+            self._end_suspicion(one)
             self._forget_packets(one, now_mono_s)
             return
         lost = one.pipeline.intake.sight.status().state is SightState.BLIND
@@ -236,6 +249,7 @@ class TakingTurns:
         with self._lock:
             self._calm_since.pop(camera_id, None)
             self._left_mono_s.pop(camera_id, None)
+            self._suspected.discard(camera_id)
 
     def _choice(self, camera_id: str, one: Watched, stays: set[str]) -> StreamChoice:
         known = self._choices.get(camera_id) if camera_id in stays else None
@@ -250,14 +264,14 @@ class TakingTurns:
     def _grab(self, one: Watched, within_s: float) -> Grabbed:
         """Visit the stream that is looked at, or the main one while that cannot be had."""
         camera, choice = one.camera, self._choices.get(one.camera.camera_id) or StreamChoice(1)
-        until_mono_s = self._clock.mono_s() + within_s
-        choice.is_over(self._clock.mono_s())
+        choice.visiting(self._clock.mono_s(), one.pipeline.intake.sight.decoded_mono_s)
         address = camera.url if choice.which else camera.looked_at
         way = Way(address.host, Way.to(camera).through)
         grabber = Grabber(self._clock, self._wiring.admission, self.visits.stopping, within_s=within_s)
         source = self._wiring.source(camera, address, within_s=within_s)
+        self.visits.in_line(camera.camera_id, waits=True)
         try:
-            grabbed = grabber.grab(source, way, lambda packet: self._take(one, packet, until_mono_s))
+            grabbed = grabber.grab(source, way, partial(self._take, one), partial(self._begin, one))
         except SourceError as error:
             choice.failed(0.0, lasting=isinstance(error, UnauthorizedError | NotFoundError))
             raise
@@ -265,14 +279,40 @@ class TakingTurns:
         one.pipeline.intake.sight.note(Note.SUB_STREAM_AWAY, choice.away)
         return grabbed
 
-    def _take(self, one: Watched, packet: Packet, until_mono_s: float) -> None:
-        if one.ended or one.reads or self._clock.mono_s() > until_mono_s:
-            raise StreamEndedError("the visit was over before a key frame came")
+    def _begin(self, one: Watched) -> None:
+        self.visits.in_line(one.camera.camera_id, waits=False)
+        one.pipeline.intake.sight.connecting()
+
+    def _take(self, one: Watched, packet: Packet) -> None:
+        if one.ended or one.reads:
+            raise StreamEndedError("the visit was called off")
         if packet.camera_ahead_s is not None:
             one.pipeline.intake.sight.clock(packet.camera_ahead_s)
         admitted = one.pipeline.take(packet)
         if admitted is not None:
             self._deliver(one, admitted)
+
+    def _outcome(self, one: Watched, grabbed: Grabbed) -> turns.Outcome:
+        """Return what is known when a visit is over; looks that are judged later may say more."""
+        if _is_of_interest(one):
+            with self._lock:
+                self._suspected.add(one.camera.camera_id)
+            return turns.Outcome.SUSPICIOUS
+        age_s = one.pipeline.intake.sight.status().last_look_age_s
+        answered = age_s is not None and self._clock.mono_s() - age_s >= grabbed.began_mono_s
+        return turns.Outcome.QUIET if answered else turns.Outcome.SEEN
+
+    def _end_suspicion(self, one: Watched) -> None:
+        """Let a camera wait for its usual turn once looks that came after its visit, or later ones, show nothing more."""
+        camera_id = one.camera.camera_id
+        with self._lock:
+            if camera_id not in self._suspected or _is_of_interest(one):
+                return
+            self._suspected.discard(camera_id)
+        with suppress(KeyError):
+            self.visits.demote(camera_id)
+        if _is_of_interest(one):  # again, just now
+            self.suspect(one)
 
     def _forget_packets(self, one: Watched, now_mono_s: float) -> None:
         """Let go of the packets of a visit: thousands of cameras that are not connected would hold gigabytes."""

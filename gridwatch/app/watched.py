@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from gridwatch.app.homes import Homes
 from gridwatch.app.pipeline import CameraPipeline
-from gridwatch.core.camera import Camera, EvidenceFrom
+from gridwatch.core.camera import Camera, EvidenceFrom, Note
 from gridwatch.core.finding import Finding, Stage
 from gridwatch.core.look import Look
 from ingest.evidence_feed import EvidenceFeed
@@ -34,9 +34,9 @@ class Watched:
     Attributes:
         evidence: reads its main stream where a second one is looked at; None where one stream serves for both.
         health: judges its pictures; None where nobody does.
-        homes: keeps its home view over restarts; None where nobody does.
+        homes: keeps over restarts what its picture is like; None where nobody does.
         connects: False for a camera that nobody wants to be watched.
-        claims: finding ids that are open now: looks of such a camera come first.
+        claims: finding ids that are open now, and watched: looks of such a camera come first.
         ended: it is watched no more, for good.
     """
 
@@ -62,6 +62,16 @@ class Watched:
         """Whether it is read all the time now."""
         return self._reads
 
+    @property
+    def failures(self) -> int:
+        """Openings and streams that failed, of all its streams."""
+        return self.feed.failures + (0 if self.evidence is None else self.evidence.failures)
+
+    @property
+    def abandoned(self) -> int:
+        """Threads that were left behind in a demuxer, of all its streams."""
+        return self.feed.abandoned + (0 if self.evidence is None else self.evidence.abandoned)
+
     def start(self, now_mono_s: float) -> None:
         """Begin to read, if anybody wants it; nothing happens where that goes on already, or has ended."""
         with self._lock:
@@ -81,6 +91,8 @@ class Watched:
                 self.feed.check()
         if self.evidence is not None:
             self.evidence.check()
+            self.pipeline.intake.sight.note(Note.MAIN_STREAM_AWAY, bool(self.evidence.trouble))
+            self.pipeline.intake.main_short = self.evidence.ring.short
 
     def halt(self) -> None:
         """Read no more until `start`; returns at once. A main stream that is held for an incident is read on."""
@@ -111,9 +123,14 @@ class Watched:
             self.homes.forget(self.camera)
         return True
 
+    def keep_home(self) -> None:
+        """Have kept what its picture is like, for the one that takes its place or comes after a restart."""
+        if self.health is not None and self.homes is not None:
+            self.homes.keep(self.camera, self.health.home)
+
     def note(self, finding: Finding) -> None:
-        """Remember whether a claim is open."""
-        if finding.stage is Stage.ENDED:
+        """Remember whether a claim is open and watched."""
+        if finding.stage in (Stage.ENDED, Stage.UNSEEN):
             self.claims.discard(finding.finding_id)
         else:
             self.claims.add(finding.finding_id)

@@ -35,7 +35,7 @@ from gridwatch.app.camera_wiring import CameraWiring
 from gridwatch.app.cameras import CANARY_ID
 from gridwatch.app.canary import Canary, CanaryRules, canary_camera
 from gridwatch.app.canary_process import CanaryProcess
-from gridwatch.app.engine import check_parts, open_network
+from gridwatch.app.engine import kinds_served, open_network, why_unserved
 from gridwatch.app.homes import Homes
 from gridwatch.app.leaving import MaskedClips
 from gridwatch.app.live import Shard
@@ -50,7 +50,7 @@ from gridwatch.app.shard_spec import ShardSpec
 from gridwatch.app.storage import case_queue, store_url
 from gridwatch.app.supervisor import decoding_page
 from gridwatch.app.taking_turns import TakingTurns
-from gridwatch.core.camera import Camera
+from gridwatch.core.camera import Camera, Watch
 from gridwatch.core.clock import Clock, SystemClock
 from gridwatch.core.detections import Part
 from ingest.coverage import Coverage
@@ -130,7 +130,7 @@ def build(
     store = Store.open(store_url(settings))
     _check_door(settings.api, TokenBook(store, clock), clock)
     network = network or open_network(settings.models, settings.state)
-    exercises = CanaryProcess() if settings.canary.every_min else None
+    exercises = CanaryProcess(clock) if settings.canary.every_min else None
     try:
         return _build(_Given(settings, store, network, exercises), case_queue(settings, queue_url), beat)
     except BaseException:  # a process must not be left behind
@@ -203,7 +203,9 @@ def _roll(given: _Given) -> Roll:
     settings, exercises = given.settings, given.exercises
     others = [] if exercises is None else [canary_camera(exercises.start())]
     registry = Registry(given.store, SystemClock())
-    roll = Roll(registry, settings.cameras, settings.state, partial(check_parts, given.network), others)
+    network = given.network
+    unserved = partial(why_unserved, kinds_served(network.classes, network.parts))
+    roll = Roll(registry, settings.cameras, settings.state, unserved, others)
     roll.read()
     return roll
 
@@ -281,6 +283,7 @@ def _shard(
         homes=homes,
         set_aside=lambda: roll.aside,
         unusable=lambda: roll.unusable,
+        clips=settings.evidence,
     )
     spec = ShardSpec(
         decoders=settings.ingest.decoders,
@@ -289,6 +292,7 @@ def _shard(
         post_roll_s=settings.evidence.post_roll_s,
         beat=beat,
         page=decoding_page(),
+        follow=wiring.follow,
     )
     shard = Shard(wiring.wire, service, book, clock, spec)
     if settings.attention.bounded:
@@ -331,7 +335,8 @@ def _asking(models: ModelSettings, backend: str, precision: str, device: str) ->
 
 def _questions(network: Network, cameras: Sequence[Camera]) -> list[frozenset[Part]]:
     """Return what the network will be asked, the most frequent first: cameras' looks, then people for alerts' pictures."""
-    asked = Counter(Judge(camera).parts for camera in cameras)
+    watched = (camera for camera in cameras if camera.watch is Watch.ON)
+    asked = Counter(parts for camera in watched for parts in Judge(camera).questions if parts)
     people = frozenset({Part.PEOPLE})
     found = [parts for parts, _ in asked.most_common()]
     return found if people in found or not people <= network.parts else [*found, people]

@@ -139,6 +139,7 @@ class Fault(StrEnum):
     ELSEWHERE = "elsewhere"  # a dome away from its home picture
     SLOW = "slow"  # too few pictures
     NOT_VISITED = "not_visited"  # more cameras than the machine can watch: its turn has not come
+    NOT_DECODED = "not_decoded"  # more cameras than the machine can decode: its key frames are replaced before their turn
     SET_ASIDE = "set_aside"  # its stream crashed the decoder twice
     SWITCHED_OFF = "switched_off"
 
@@ -147,9 +148,14 @@ class Note(StrEnum):
     """What is said of a camera beside its state: it sees, but not all that it should serve for."""
 
     CLOCK_WRONG = "clock_wrong"  # its clock is more than 2 s off ours: records carry our time
-    RING_SHORT = "ring_short"  # memory is smaller than two groups of pictures: the time before an incident may be missing
+    RING_SHORT = (
+        "ring_short"  # memory holds no clip, or no two groups of pictures: a clip may lack the time before
+    )
     NO_KEY_FRAMES = "no_key_frames"  # every picture has to be decoded
     SUB_STREAM_AWAY = "sub_stream_away"  # its second stream cannot be had: the main stream is looked at
+    MAIN_STREAM_AWAY = (
+        "main_stream_away"  # its main stream cannot be had when it is wanted: evidence is the second one's
+    )
     NOT_FOLLOWED = "not_followed"  # it should be followed, and the machine follows others already
 
 
@@ -167,6 +173,7 @@ class CameraStatus:
         notes: what is said beside the state.
         clock_offset_s: the camera's clock minus ours; None while it is not known.
         zones_suspended: the picture is not the one that zones were drawn on.
+        waits: it waits for its first turn, and the time by which that is promised has not passed: nothing is wrong with it.
     """
 
     camera_id: str
@@ -180,3 +187,4 @@ class CameraStatus:
     notes: tuple[Note, ...] = ()
     clock_offset_s: float | None = None
     zones_suspended: bool = False
+    waits: bool = False

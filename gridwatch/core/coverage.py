@@ -9,7 +9,8 @@ from datetime import date
 class CameraDay:
     """Seconds of one camera and local day, by what its sight was; they add up to the time that was watched over.
 
-    Handed from the counter to the store it holds what came since the last handing over; read from the store, the sum.
+    Handed from the counter to the store it holds what came since the last handing over, less than nothing where time is taken
+    back that is counted as something else now; read from the store, the sum.
 
     Attributes:
         day: in the time zone that the counter was given.

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     OPENED = "opened"
     UPDATED = "updated"
     ENDED = "ended"
+    UNSEEN = "unseen"  # its zone's schedule is over: nobody looks whether it goes on; it may be updated or ended later
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One detector's claim: opened once, updated while it lasts, ended once.
+    """One detector's claim: opened once, updated while it lasts, ended once; unseen while its zone is not watched.
 
     Attributes:
         finding_id: the same for all stages of one claim; unique within one process.

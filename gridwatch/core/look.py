@@ -31,7 +31,7 @@ class Look:
 
     Attributes:
         at_mono_s: monotonic arrival mapped through pts, seconds; all decisions use it.
-        captured_at: wall time of capture, aware UTC; for records only.
+        captured_at: wall time of capture, aware UTC; for records and zones' schedules only.
         gate: largest block difference of luma that opened the gate (0 to 255); 0 where unknown.
         at_home: the picture is the one that zones were drawn on; otherwise only the whole picture means anything.
     """

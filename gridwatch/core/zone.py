@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""An operator's polygon in the picture, for named detectors, with a purpose and its limits."""
+"""An operator's polygon in the picture, for named detectors, with a purpose, its limits and its times."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gridwatch.core.geometry import WHOLE_PICTURE, Polygon
+from gridwatch.core.schedule import Schedule
 
 
 class Kind(StrEnum):
@@ -36,7 +37,7 @@ class Zone:
     """A part of one camera's picture where some detectors work.
 
     `polygon` is in normalised picture coordinates. `purpose` says why the zone exists (a safety reason);
-    crowd zones need one.
+    crowd zones need one. `active` says when it is watched; None: always.
     """
 
     zone_id: str
@@ -46,3 +47,4 @@ class Zone:
     purpose: str = ""
     crowd: CrowdLimit = field(default_factory=CrowdLimit)
     traffic: TrafficLimit = field(default_factory=TrafficLimit)
+    active: Schedule | None = None

@@ -126,6 +126,12 @@ def _treated(source: Coding, treatment: Treatment, *, is_still: bool = False) ->
     return Plan(source, treatment, is_still=is_still)
 
 
+def _frozen(source: Coding, values: Mapping[str, Value]) -> Plan:
+    quantizer = int(values["quantizer"])
+    coding = replace(source, codec="h264", x264=f"qp={quantizer}") if quantizer else source
+    return _treated(coding, treatments.noisy(_number(values, "noise")), is_still=True)
+
+
 def _number(values: Mapping[str, Value], key: str) -> float:
     return float(values[key])
 
@@ -158,17 +164,18 @@ _SHARE = (0.0, 1.0)
 _SIDE_PX = (64.0, 7680.0)
 _SECONDS = (0.0, 86_400.0)
 _LEVELS = (0.0, 50.0)
+_QUANTIZERS = (0.0, 51.0)
 _GOP_S = (0.2, 60.0)
 
 VARIANTS: Mapping[str, Kind] = MappingProxyType(
     {
         "freeze": _kind(
-            "The same picture again and again while the encoder goes on; noise: sensor noise in luma levels.",
-            lambda source, values: _treated(
-                source, treatments.noisy(_number(values, "noise")), is_still=True
-            ),
-            {"noise": _LEVELS},
+            "The same picture again and again while the encoder goes on; noise: sensor noise in luma levels; quantizer: H.264 "
+            "at this strength always, so that the same bytes come again (0: the rate is held, and they differ a little).",
+            _frozen,
+            {"noise": _LEVELS, "quantizer": _QUANTIZERS},
             noise=0.0,
+            quantizer=0,
         ),
         "black": _kind(
             "Nothing but black; noise: sensor noise in luma levels.",

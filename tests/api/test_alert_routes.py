@@ -60,7 +60,7 @@ def test_an_alert_has_exactly_the_documented_fields(client, world) -> None:
     assert (body["severity"], body["grid_id"], body["run_mode"]) == (1, "510117004003012", "exercise")
     assert body["opened_at"] == "2026-11-26T02:00:01Z"
     assert set(body["boxes"][0]) == {"x0", "y0", "x1", "y1", "label", "confidence"}
-    assert body["clip"] == {"state": "pending", "url": None, "sha256": None}
+    assert body["clip"] == {"state": "pending", "url": None, "sha256": None, "pre_roll_s": None}
     still = client.get(body["still"]["url"])
     assert still.headers["content-type"] == "image/jpeg"
     assert hashlib.sha256(still.content).hexdigest() == body["still"]["sha256"]
@@ -295,8 +295,9 @@ def test_clips_go_from_pending_to_ready_and_are_served_in_ranges(client, world) 
     pending = client.get(path)
     assert problem(pending, 404)["state"] == "pending"
     assert pending.headers["retry-after"]
-    world.book.attach_clip(alert.id, CLIP)
-    assert client.get(f"/api/v1/alerts/{alert.id}").json()["clip"]["url"] == path
+    world.book.attach_clip(alert.id, CLIP, 4.5)
+    shown = client.get(f"/api/v1/alerts/{alert.id}").json()["clip"]
+    assert (shown["url"], shown["pre_roll_s"]) == (path, 4.5)
     ready = client.get(path)
     assert (ready.headers["content-type"], ready.content) == ("video/mp4", CLIP)
     part = client.get(path, headers={"Range": "bytes=4-7"})

@@ -194,8 +194,34 @@ def test_only_a_camera_that_is_watched_has_a_view(client, world, monkeypatch) ->
     assert accept(client, "nobody").status_code == 404
     assert accept(client, BRIDGE, {"resaon": "x"}).status_code == 422
     assert world.sight.accepted == []
+    world.sight.more[BRIDGE] = {"fault": Fault.MOVED, "zones_suspended": True}
     monkeypatch.setattr(world.sight, "accept_view", lambda _: False)
     assert accept(client, BRIDGE).json()["type"] == "urn:gridwatch:problem:unknown-camera"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"fault": Fault.COVERED, "zones_suspended": True}, "clear the lens first"),
+        ({"fault": Fault.BLURRED}, "draw its zones anew"),
+        ({"fault": Fault.FROZEN, "zones_suspended": True}, "mend that first"),
+        ({}, "nothing has to be done"),
+    ],
+)
+def test_what_a_camera_shows_is_accepted_only_where_it_is_moved_or_elsewhere(
+    client, world, more, says
+) -> None:
+    """409 that says what to do, and the camera is not told: a cover that became home would never be found out."""
+    world.sight.more[BRIDGE] = more
+    response = accept(client, BRIDGE)
+    body = response.json()
+    assert (response.status_code, body["type"]) == (409, "urn:gridwatch:problem:no-other-view")
+    assert says in body["detail"]
+    assert body["fault"] == more.get("fault")
+    assert world.sight.accepted == []
+    world.sight.more[BRIDGE] = {"fault": Fault.ELSEWHERE, "zones_suspended": True}
+    assert accept(client, BRIDGE).status_code == 200
+    assert world.sight.accepted == [BRIDGE]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def order(html: str) -> list[str]:
 @pytest.mark.parametrize(
     ("group", "words"),
     [
-        ("fault", (*Fault, "clock_wrong", TroubleKind.INFERENCE, TroubleKind.CANARY)),
+        ("fault", (*Fault, "clock_wrong", "main_stream_away", TroubleKind.INFERENCE, TroubleKind.CANARY)),
         ("note", Note),
         ("place", ("street", "market", "square", "school_gate", "road", "fast_road", "forest_edge", "yard")),
     ],
@@ -219,13 +219,14 @@ def moved(world, camera_id: str = HARBOUR) -> None:
     [
         ({"fault": Fault.MOVED, "zones_suspended": True}, True),
         ({"fault": Fault.ELSEWHERE}, True),
-        ({"fault": Fault.BLURRED, "zones_suspended": True}, True),
+        ({"fault": Fault.COVERED, "zones_suspended": True}, False),
+        ({"fault": Fault.FROZEN, "zones_suspended": True}, False),
         ({"fault": Fault.BLURRED}, False),
         ({}, False),
     ],
 )
 def test_a_view_is_offered_to_be_accepted_only_where_there_is_another_one(world, more, offered) -> None:
-    """Where zones are suspended, or the camera is moved or elsewhere; never to who may only look."""
+    """Where the camera is moved or elsewhere, not where its lens is covered; never to who may only look."""
     moved(world)
     world.sight.more[HARBOUR] = more
     snapshot = read(world, HARBOUR)

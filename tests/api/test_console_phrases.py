@@ -44,7 +44,7 @@ def _name(func: ast.expr) -> str:
 
 def _text(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
-        return str(node.value)
+        return node.value if isinstance(node.value, str) else ""
     parts = node.values if isinstance(node, ast.JoinedStr) else []
     return "".join(str(part.value) if isinstance(part, ast.Constant) else "Xyz" for part in parts)
 
@@ -124,3 +124,6 @@ def test_a_camera_that_never_saw_has_a_known_reason(world) -> None:
     assert ZH.phrase(sight.status().reason) == "尚未连接"
     sight.connecting()
     assert ZH.phrase(sight.status().reason) == "正在连接"
+    sight.takes_turns()
+    sight.between_visits(world.clock.mono_s() + 60)
+    assert ZH.phrase(sight.status().reason) == "等待首次轮巡"

@@ -52,7 +52,7 @@ def test_chinese_texts_are_chinese() -> None:
         ("lane", Lane),
         ("state", SightState),
         ("severity", ("1", "2", "3", "4")),
-        ("clip", ("pending", "ready", "none")),
+        ("clip", ("pending", "ready", "late", "none")),
         (
             "row",
             [

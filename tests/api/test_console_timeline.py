@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from api.console.detail import picture_html
 from api.console.texts import Language, Words
 from api.console.timeline import timeline_html
 from events.alerts import Alert, Decision
@@ -124,6 +125,17 @@ def test_what_the_main_stream_showed_is_named_in_the_timeline(world) -> None:
         ("detail_clip", alert.detail.clip_sha256),
     ):
         assert f'{ZH(f"evidence.{what}")} <small class="gw-hash" title="{sha256}">' in page
+
+
+@pytest.mark.parametrize(
+    ("pre_roll_s", "text"), [(5.0, "clip.ready"), (None, "clip.ready"), (-0.8, "clip.late")]
+)
+def test_a_clip_that_begins_after_the_opening_says_so(world, pre_roll_s, text) -> None:
+    """It can be played, and shows less than an operator would think."""
+    alert = world.open(Kind.FIRE)
+    world.book.attach_clip(alert.id, CLIP, pre_roll_s)
+    page = picture_html(world.alerts.get(alert.id), world.clock.now(), EN)
+    assert f">▶ {EN(text)} <" in page
 
 
 def test_a_clip_that_will_not_come_is_said(world) -> None:

@@ -16,6 +16,7 @@ from api.tls import Tls
 from events.errors import StoreError
 from events.roles import Role
 from events.tokens import TokenBook
+from gridwatch.core.camera import Fault
 from gridwatch.core.errors import InputError
 from gridwatch.core.zone import Kind
 
@@ -40,6 +41,7 @@ def bearer(world) -> Callable[[Role], dict[str, str]]:
 def paths_of(world, alert) -> dict[str, tuple[str, str, dict[str, object] | None]]:
     """Return one call for each right, and those that need none."""
     masked = alert.still.masked_sha256
+    world.sight.more[alert.camera_id] = {"fault": Fault.MOVED, "zones_suspended": True}
     return {
         "see": ("GET", "/api/v1/alerts", None),
         "one": ("GET", f"/api/v1/alerts/{alert.id}", None),

@@ -2,6 +2,7 @@
 """A camera that was moved keeps its zones suspended until a person accepts the view, and a restart undoes neither."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from types import SimpleNamespace
@@ -135,3 +136,29 @@ def test_a_view_that_was_read_before_it_was_forgotten_does_not_stay(moved) -> No
     moved.homes.keep(CAMERA, read)
     forgetting.join()
     assert moved.homes.load(CAMERA) is None
+
+
+def test_what_is_wrong_with_a_picture_outlasts_a_change_of_the_camera_and_a_restart(tmp_path) -> None:
+    """Another name makes no blurred camera a well one, though nothing had been kept yet; nor does a restart after it."""
+    machine = Machine(tmp_path)
+    machine.show(60)
+    machine.show(60, scene.blurred(1.2))
+    assert machine.told == (Fault.BLURRED, False)
+    machine.shard.set_cameras([replace(CAMERA, name="东门")])
+    machine.show(40, scene.blurred(1.2))
+    assert machine.told == (Fault.BLURRED, False)
+    machine.shard.keep_homes(machine.homes)
+    again = Machine(tmp_path)
+    again.show(40, scene.blurred(1.2))
+    assert again.told == (Fault.BLURRED, False)
+    again.show(20)
+    assert again.told == (None, False)
+
+
+def test_another_address_begins_anew(tmp_path) -> None:
+    """What was usual for the old camera says nothing of the one that stands there now."""
+    machine = Machine(tmp_path)
+    machine.show(60)
+    machine.shard.set_cameras([replace(CAMERA, url=SecretUrl("rtsp://127.0.0.1/other"))])
+    machine.show(80, lambda luma: scene.blurred(1.2)(TURNED(luma)))
+    assert machine.told == (None, False)

@@ -12,6 +12,7 @@ from events.alerts import Activity
 from events.operations import Operations
 from events.registry import Registry
 from events.times import CHINA
+from events.troubles import troubles_of
 from gridwatch.app import minding
 from gridwatch.app.cameras_command import import_cameras
 from gridwatch.app.homes import Homes
@@ -160,10 +161,10 @@ def test_nothing_is_started_once_the_shard_stops(street, tmp_path):
 class Configured:
     """A configuration in a folder, the register beside it, and the minder that follows both."""
 
-    def __init__(self, folder, machine, serves=lambda _cameras: None):
+    def __init__(self, folder, machine, unserved=lambda _camera: ""):
         self.file, self.config = folder / "cameras.yaml", folder / "gridwatch.yaml"
         self.config.write_text("{}\n")
-        self.roll = Roll(Registry(machine.store, machine.clock), self.file, folder / "run", serves)
+        self.roll = Roll(Registry(machine.store, machine.clock), self.file, folder / "run", unserved)
         self.minder = Minder(
             shard=machine.shard,
             operations=Operations(machine.store, machine.clock),
@@ -181,7 +182,7 @@ class Configured:
 
 
 def test_a_file_that_is_written_anew_is_followed_and_a_bad_one_changes_nothing(street, tmp_path):
-    """What cannot be read, or what the network does not serve, leaves the cameras that are watched as they are."""
+    """What cannot be read leaves the cameras that are watched as they are."""
     state = tmp_path / "run"
     state.mkdir()
     with watching(state, []) as machine:
@@ -203,6 +204,29 @@ def test_a_file_that_is_written_anew_is_followed_and_a_bad_one_changes_nothing(s
         configured.minder.step()
         assert [one.camera_id for one in machine.shard.cameras()] == ["b"]
         assert machine.feed("b").opened == 1
+
+
+def test_a_camera_that_the_network_cannot_serve_is_off_with_the_reason_and_no_other_notices(street, tmp_path):
+    """It came in while gridwatch runs; it is a trouble for an operations alert, like every camera that cannot be used."""
+    state = tmp_path / "run"
+    state.mkdir()
+    rolls = []
+    with watching(state, [], unusable=lambda: rolls[0].unusable) as machine:
+        configured = Configured(
+            tmp_path, machine, lambda camera: "the network does not tell fire" * (camera.camera_id == "b")
+        )
+        rolls.append(configured.roll)
+        configured.write(street, "a")
+        machine.shard.set_cameras(configured.roll.read())
+        until(lambda: machine.state("a") is SEEING)
+        configured.write(street, "a", "b")
+        configured.minder.step()
+        statuses = machine.shard.statuses()
+        assert [(one.camera_id, one.state) for one in statuses] == [("a", SEEING), ("b", SightState.OFF)]
+        (trouble,) = troubles_of(statuses, {}, machine.clock.now())
+        assert (trouble.subject, trouble.reason) == ("b", "the network does not tell fire")
+        assert machine.feed("a").opened == 1
+        assert machine.feed("b").opened == 0
 
 
 def test_an_import_by_command_is_taken_within_seconds_while_gridwatch_runs(

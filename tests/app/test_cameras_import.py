@@ -106,6 +106,7 @@ def test_english_headings_and_every_column_are_read(written):
         ("b,,rtsp://a@h/1,,,,,,,admin,${P}", "both in its URL and in columns"),
         ("b,,rtsp://h/1,机场,,,,,,,", "place: Input should be 'street'"),
         ("b,,rtsp://h/1,,103.8,,,,,,", "location.lat: Field required"),
+        ("b,,rtsp://h/1,,,,GCJ02,,,,", "crs (坐标系) without lon (经度) and lat (纬度)"),
         ("b,,rtsp://h/1,,30.8,103.8,,,,,", "location.lat: Input should be less than or equal to 90"),
         ("b,,rtsp://h/1,,,,,,,,,,,x", "has 14 cells, the headings are 11"),
         ("51011704001320000001,,rtsp://h/1,,,,,,,,", "the id stands in line 2 already"),
@@ -242,6 +243,24 @@ def test_what_a_csv_has_a_column_for_is_as_the_csv_says(written, run, text, gone
     assert before.keys() - documents(run)["a"].keys() == gone
 
 
+@pytest.mark.parametrize(
+    ("text", "stay"),
+    [
+        ("id,url,kinds\na,rtsp://h/1,smoke\n", False),
+        ("id,url,kinds,crowd_limit,place\na,rtsp://h/1,,30,market\n", False),
+        ("id,url,place\na,rtsp://h/1,\n", False),  # the default is another place
+        ("id,url,kinds,crowd_limit,place\na,rtsp://h/1,,,market\n", True),
+    ],
+)
+def test_drawn_zones_that_a_line_replaces_are_told_of_and_empty_cells_replace_none(written, run, text, stay):
+    """An export has such cells in the line of every camera with drawn zones: to rename one is not to wipe them."""
+    run("import", written(KNOWN, "known.yaml"))
+    told = run("import", written(text), "--dry-run").stdout
+    assert ("1 taken with a remark: its drawn zones are replaced" in told) is not stay
+    assert "0 new, 1 changed" in run("import", written(text.replace("h/1", "h/7"))).stdout
+    assert ("zones" in documents(run)["a"]) is stay
+
+
 def test_a_line_that_does_not_go_with_the_register_is_not_taken(written, run):
     """The sentence says that it is the two together."""
     run("import", written("id,url,place,crowd_limit\na,rtsp://h/1,market,30\n"))
@@ -282,8 +301,18 @@ cameras:
     assert documents(run) == before
 
 
+def test_a_camera_that_is_too_large_for_the_register_keeps_no_other_out(written, run):
+    """It is one line that is not taken, with the reason."""
+    zone = f"{{id: z, kinds: [fire], name: {'x' * 70_000}}}"
+    text = f"cameras:\n  - {{id: a, url: 'rtsp://h/1', zones: [{zone}]}}\n  - {{id: b, url: 'rtsp://h/2'}}\n"
+    told = run("import", written(text, "large.yaml"))
+    assert told.exit_code == 1
+    assert "large.yaml:2: a: not taken: is described in more than 64 KiB" in told.stdout
+    assert list(documents(run)) == ["b"]
+
+
 def test_an_exported_csv_is_imported_as_it_was_and_says_what_it_lost(written, run):
-    """What fits into a line comes back; names that a spreadsheet would compute are harmless in it."""
+    """What fits into a line comes back, what does not stays; names that a spreadsheet would compute are harmless in it."""
     run("import", written(HEAD + GOOD + '-2,"=HYPERLINK(""x"")",rtsp://h/1,,,,,,,,\n'))
     run(
         "import",
@@ -296,8 +325,7 @@ def test_an_exported_csv_is_imported_as_it_was_and_says_what_it_lost(written, ru
     assert "1 cameras do not fit into CSV, and are missing there: z" in ended.stderr
     assert "\n'-2,\"'=HYPERLINK" in out.read_text("utf-8")
     told = run("import", out).stdout
-    assert "0 new, 1 changed, 2 unchanged" in told
-    del before["z"]["zones"]
+    assert "0 new, 0 changed, 3 unchanged" in told
     assert documents(run) == before
 
 
@@ -323,12 +351,13 @@ def test_the_list_and_the_check_name_what_is_not_watched_and_why(written, run, f
     for _ in range(2):
         set_aside.note_crash(folder / "state", ["d"], SystemClock().now(), "SIGSEGV")
     lines = {line.split("\t")[0]: line.split("\t") for line in run("list").stdout.splitlines()}
-    assert lines["51011704001320000001"][5] == "off: environment variable CAM_PW is not set"
+    assert lines["51011704001320000001"][5] == "unknown: environment variable CAM_PW is not set here"
     assert lines["51011704001320000001"][2:5] == ["market", "crowd fire smoke", "nvr-1"]
     assert [lines[name][5] for name in ("b", "c")] == ["off: nothing enabled", "yes"]
     assert lines["d"][5].startswith("set aside: the decoder crashed 2 times")
     checked = run("check")
     assert checked.exit_code == 1
+    assert "0001: environment variable CAM_PW is not set here\n" in checked.stdout
     assert "d: set aside since" in checked.stdout
     assert "4 cameras, revision 4; 2 wrong" in checked.stdout
 

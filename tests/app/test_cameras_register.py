@@ -10,7 +10,7 @@ import events.registry
 from events.registry import Registry
 from events.stores.sql import Store
 from gridwatch.app.cameras import load_cameras
-from gridwatch.app.register import follow_configured, load_registry, read_registry
+from gridwatch.app.register import follow_configured, read_registry
 from gridwatch.app.yaml_border import ConfigError
 from gridwatch.core.camera import Watch
 from gridwatch.core.clock import SystemClock
@@ -47,11 +47,11 @@ def put(registry, *documents):
     registry.put({one["id"]: one for one in documents}, "command:li")
 
 
-def test_the_configured_file_becomes_the_cameras_that_are_watched(registry, store, file, monkeypatch):
+def test_the_configured_file_becomes_the_cameras_that_are_watched(registry, file, monkeypatch):
     """The register's cameras are the file's, secrets filled in from the environment at the reading."""
     monkeypatch.setenv("GATE_PW", "s3cret")
     assert follow_configured(registry, file).added == ["gate", "yard"]
-    assert load_registry(store) == load_cameras(file)
+    assert list(read_registry(registry).cameras) == load_cameras(file)
     assert "s3cret" not in str([version.document for version in registry.cameras()[1]])
     assert follow_configured(registry, file).added == []
     assert registry.revision() == 2
@@ -128,3 +128,13 @@ def test_a_file_that_cannot_be_used_stops_a_first_start_and_no_other(registry, f
     with structlog.testing.capture_logs() as logs:
         follow_configured(registry, file)
     assert [camera.camera_id for camera in read_registry(registry).cameras] == ["yard"]
+
+
+def test_a_camera_that_the_network_cannot_serve_is_off_although_its_last_document_was_good(registry):
+    """What it is to look for is known, and going on without it would look like watching for it."""
+    put(registry, YARD)
+    before = read_registry(registry)
+    put(registry, YARD | {"place": "road"})
+    after = read_registry(registry, before, lambda camera: f"no {camera.place}s here")
+    assert [(camera.watch, camera.place) for camera in after.cameras] == [(Watch.OFF, "road")]
+    assert after.unusable == {"yard": "no roads here"}

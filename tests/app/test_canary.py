@@ -27,12 +27,13 @@ from gridwatch.app.canary import Canary, CanaryRules, Reached, canary_camera
 from gridwatch.app.canary_process import CanaryProcess
 from gridwatch.app.engine import open_network
 from gridwatch.app.settings import ModelSettings
-from gridwatch.core.clock import ManualClock
+from gridwatch.core.clock import ManualClock, SystemClock
 from gridwatch.core.finding import Finding, Stage
 from gridwatch.core.look import Look, LookReason
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind
 from models.service.asking import ask
+from tests.app.watching import until
 
 START = datetime(2026, 11, 26, 2, 0, tzinfo=UTC)
 RULES = CanaryRules(every_s=600, within_s=60)
@@ -269,7 +270,7 @@ class Shown:
 
 @pytest.fixture
 def process():
-    made = CanaryProcess()
+    made = CanaryProcess(SystemClock())
     yield made
     made.stop()
 
@@ -291,6 +292,7 @@ def looks(url, seconds):
 def test_a_fire_of_the_real_process_goes_the_whole_way(chain, process, tmp_path):
     """Stream, decoder, the committed network, the fire rule, book and relay: the real exercise arrives in the queue."""
     url = process.start()
+    until(process.keep, within_s=60)
     camera = canary_camera(url)
     network = open_network(ModelSettings(backend="openvino", precision="f32", threads=1), tmp_path)
     judge = Judge(camera)

@@ -15,12 +15,13 @@ from events.queues.embedded import EmbeddedServer
 from events.queues.redis_streams import RedisCaseQueue
 from events.relay import Relay
 from events.troubles import TroubleKind
-from gridwatch.app import minding, wiring
+from gridwatch.app import canary_process, minding, wiring
 from gridwatch.app.cameras import CANARY_ID
 from gridwatch.app.canary import Canary, Reached
+from gridwatch.app.canary_process import LONGEST_PAUSE_S, CanaryProcess
 from gridwatch.app.settings import Settings
 from gridwatch.core.camera import SightState
-from tests.app.watching import LateClock, until
+from tests.app.watching import LateClock, Street, clip, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -34,8 +35,10 @@ class Machine:
     def __init__(self, running, queue, clock):
         self.running, self.queue, self.clock = running, queue, clock
 
-    def sees(self):
-        return [one.state for one in self.running.shard.statuses()] == [SightState.SEEING]
+    def sees(self, camera_id=CANARY_ID):
+        return [one.state for one in self.running.shard.statuses() if one.camera_id == camera_id] == [
+            SightState.SEEING
+        ]
 
     def begin(self):
         """Let the first exercise be due, as soon as the test camera is seen."""
@@ -52,13 +55,17 @@ class Machine:
         found = OperationsReader(self.running.store).alerts(open_only=True).items
         return [(one.kind, one.members[0].reason) for one in found]
 
+    def missed(self):
+        """Return how far exercises came that are told as missed."""
+        return [reason for kind, reason in self.told() if kind is TroubleKind.CANARY]
+
     def metrics(self):
         with urllib.request.urlopen(self.running.server.url + "/metrics", timeout=10) as answer:
             return answer.read().decode().splitlines()
 
 
 @contextlib.contextmanager
-def run(folder, monkeypatch):
+def run(folder, monkeypatch, cameras="cameras: []\n"):
     """Build and start everything with the committed network."""
     clock = LateClock()
 
@@ -66,6 +73,7 @@ def run(folder, monkeypatch):
         return Canary(scene, reader, mark, clock, rules)
 
     monkeypatch.setattr(wiring, "Canary", canary)
+    monkeypatch.setattr(wiring, "CanaryProcess", lambda _clock: CanaryProcess(clock))
     monkeypatch.setattr(minding, "STEP_S", 0.2)
     settings = Settings.model_validate(
         {
@@ -75,7 +83,7 @@ def run(folder, monkeypatch):
             "models": {"backend": "openvino", "precision": "f32", "threads": 1},
         }
     )  # fmt: skip
-    (folder / "cameras.yaml").write_text("cameras: []\n", "utf-8")
+    (folder / "cameras.yaml").write_text(cameras, "utf-8")
     server = EmbeddedServer()
     with contextlib.ExitStack() as stack:
         stack.callback(server.stop)
@@ -117,3 +125,26 @@ def test_a_way_that_is_broken_is_an_operations_alert(tmp_path, monkeypatch):
         assert machine.told() == [(TroubleKind.CANARY, Reached.RECORDED.value)]
         assert machine.messages() == []
         assert 'gridwatch_canary_exercises_total{outcome="missed"} 1.0' in machine.metrics()
+
+
+def test_a_test_camera_that_does_not_start_keeps_nobody_from_watching(tmp_path, monkeypatch):
+    """The other cameras are seen, that no exercise can be made is alarmed, and when it starts after all one arrives."""
+    footage = clip(tmp_path / "gate.mp4")
+    with Street({"gate": footage}) as street, monkeypatch.context() as patch:
+        patch.setattr(canary_process, "_MODULE", "gridwatch.simulator.no_such_module")
+        listed = f"cameras:\n- {{id: gate, name: gate, place: yard, url: '{street.url('gate').reveal()}'}}\n"
+        with run(tmp_path, monkeypatch, listed) as machine:
+            until(lambda: machine.sees("gate"), within_s=60)
+            canary = machine.running.minder.canary
+            machine.clock.late_s += FIRST_S + 1
+            until(lambda: canary._due_mono_s is not None)
+            assert not machine.missed()
+            machine.clock.late_s += WITHIN_S + 11
+            until(machine.missed)
+            assert machine.missed() == [Reached.NOT_BURNING.value]
+            patch.undo()
+            machine.clock.late_s += LONGEST_PAUSE_S + 1
+            until(machine.sees, within_s=60)
+            machine.clock.late_s += 11
+            until(lambda: canary.arrived == 1, within_s=120)
+            assert canary.troubles() == []

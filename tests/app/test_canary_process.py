@@ -6,19 +6,25 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import av
 import pytest
 import structlog.testing
 
-from gridwatch.app.canary_process import CanaryProcess
+from gridwatch.app import canary_process
+from gridwatch.app.canary_process import FIRST_PAUSE_S, READY_WITHIN_S, CanaryProcess
+from gridwatch.core.clock import ManualClock, SystemClock
 from gridwatch.simulator.canary import CanaryScene, burns_asked, lines_of
+from tests.app.watching import until
+
+START = datetime(2026, 11, 26, 2, 0, tzinfo=UTC)
 
 
 @pytest.fixture
 def process():
-    made = CanaryProcess()
+    made = CanaryProcess(SystemClock())
     yield made
     made.stop()
 
@@ -65,48 +71,107 @@ def test_orders_are_read_as_they_come_until_the_end():
 def test_the_process_comes_back_at_its_address_and_goes_with_its_parent(process):
     """Killed it is started again with the same address; it takes no order while it is gone."""
     url = process.start()
-    assert process.keep()
+    until(process.keep, within_s=60)
     os.kill(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while process.keep() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert reachable(url, 60)
-    assert process.keep()
+    ended(process)
+    assert not process.keep()
+    assert not process.burn(1)
+    until(process.keep, within_s=60)
+    with av.open(url.reveal(), options={"rtsp_transport": "tcp"}, timeout=20) as container:
+        assert container.streams.video[0].width > 0
     assert process.burn(1)
     process.stop()
     assert not process.burn(1)
     assert not process.keep()
+    assert process.pid is None
 
 
-def reachable(url, within_s):
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            with av.open(url.reveal(), options={"rtsp_transport": "tcp"}, timeout=5):
-                return True
-        except (av.FFmpegError, OSError):
-            time.sleep(0.2)
-    return False
-
-
-def test_a_process_that_cannot_be_started_again_is_told_and_tried_again(process, monkeypatch):
-    """A machine without a free process or memory goes on watching; whoever asks learns that it does not run."""
+def test_nobody_waits_for_it_and_it_takes_no_order_before_it_serves(monkeypatch, tmp_path):
+    """One that loads for ever is told as one that does not run, and after minutes it is ended and started anew."""
+    (tmp_path / "never_ready.py").write_text("import sys\nsys.stdin.read()\n", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(canary_process, "_MODULE", "never_ready")
+    clock = ManualClock(START)
+    process = CanaryProcess(clock)
     url = process.start()
+    first = process.pid
+    clock.advance(READY_WITHIN_S - 1)
+    assert not process.keep()
+    assert not process.burn(1)
+    assert process.pid == first
+    clock.advance(2)
+    assert not process.keep()
+    assert not Path(f"/proc/{first}").exists()
+    assert process.pid not in {None, first}
+    assert url.host.startswith("127.0.0.1:")
+    process.stop()
+
+
+def test_one_that_keeps_ending_is_tried_again_after_growing_pauses(monkeypatch):
+    """An encoder that is missing: again at once, then after 5, 10, 20 seconds and more, never longer than five minutes."""
+    monkeypatch.setattr(canary_process, "_MODULE", "gridwatch.simulator.no_such_module")
+    clock, began = ManualClock(START), []
+    process = CanaryProcess(clock)
+    process.start()
+    while clock.mono_s() < 1_300:
+        if process.pid is not None:
+            ended(process)
+        last = process.pid
+        clock.advance(5)
+        assert not process.keep()
+        if process.pid not in {None, last}:
+            began.append(clock.mono_s())
+    assert began == [5, 15, 30, 55, 100, 185, 350, 655, 960, 1265]
+    process.stop()
+
+
+def test_one_that_served_for_a_while_is_started_again_at_once(monkeypatch):
+    """What failed before is forgotten then."""
+    clock = ManualClock(START)
+    process = CanaryProcess(clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(canary_process, "_MODULE", "gridwatch.simulator.no_such_module")
+        process.start()
+        for _ in range(2):
+            ended(process)
+            assert not process.keep()
+    clock.advance(5)
+    assert not process.keep()
+    until(process.keep, within_s=60)
+    clock.advance(61)
     os.kill(process.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    ended(process)
+    assert not process.keep()
+    assert process.pid is not None
+    process.stop()
+
+
+def test_a_process_that_cannot_be_started_is_told_and_tried_again(monkeypatch):
+    """A machine without a free process or memory goes on watching; whoever asks learns that it does not run."""
+    clock = ManualClock(START)
+    process = CanaryProcess(clock)
     with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
         patch.setattr(subprocess, "Popen", refused)
+        url = process.start()
         assert not process.keep()
         assert not process.burn(1.0)
         assert not process.keep()
     assert [entry["event"] for entry in logs].count("test_camera_not_started") == 2
+    assert process.pid is None
+    clock.advance(FIRST_PAUSE_S)
     assert not process.keep()
-    assert process.keep()
+    until(process.keep, within_s=60)
     assert url.host
+    process.stop()
 
 
 def refused(*_arguments, **_options):
     raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def ended(process):
+    """Wait until the process has ended, and leave it to `keep` to find that out."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
 def test_the_test_camera_ends_with_whoever_started_it():

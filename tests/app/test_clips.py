@@ -58,24 +58,28 @@ def numbers(mp4: bytes) -> list[int]:
         ]
 
 
-def cut(ring: Ring, at_mono_s: float, pre_roll_s=5.0, post_roll_s=5.0) -> bytes | None:
-    attached: list[tuple[str, bytes | None]] = []
+def made(ring: Ring, at_mono_s: float, pre_roll_s=5.0, post_roll_s=5.0) -> tuple[bytes | None, float | None]:
+    attached: list[tuple[str, bytes | None, float | None]] = []
     cutter = ClipCutter(pre_roll_s, post_roll_s, lambda *told: attached.append(told))
     cutter.order("one", lambda *_: ring, at_mono_s)
     assert cutter.step(at_mono_s + post_roll_s) == 1
-    ((_, mp4),) = attached
-    return mp4
+    ((_, *clip),) = attached
+    return tuple(clip)
+
+
+def cut(ring: Ring, at_mono_s: float, **options) -> bytes | None:
+    return made(ring, at_mono_s, **options)[0]
 
 
 def test_a_clip_is_cut_after_its_post_roll_and_only_once():
     """An incident whose camera has nothing in memory is told that there is no clip."""
-    attached: list[tuple[str, bytes | None]] = []
-    cutter = ClipCutter(5, 5, lambda incident_id, mp4: attached.append((incident_id, mp4)))
+    attached: list[tuple[str, bytes | None, float | None]] = []
+    cutter = ClipCutter(5, 5, lambda *told: attached.append(told))
     cutter.order("one", lambda *_: Ring(), at_mono_s=100)
     assert cutter.step(104.9) == 0
     assert attached == []
     assert cutter.step(105) == 1
-    assert attached == [("one", None)]
+    assert attached == [("one", None, None)]
     assert cutter.step(200) == 0
 
 
@@ -98,6 +102,24 @@ def test_a_ring_that_does_not_reach_back_gives_what_it_has(clip):
     assert shown[-1] == pytest.approx(145, abs=1)
 
 
+def test_a_clip_says_how_much_of_the_time_before_it_shows(clip):
+    """Seconds before the opening; below 0 where memory did not reach back so far: it does not show the moment itself."""
+    whole, short = Ring(span_s=20), Ring(min_gops=2, span_s=3)
+    fill(whole, clip, until_mono_s=15.0)
+    fill(short, clip, until_mono_s=15.0)
+    assert made(whole, at_mono_s=10.0)[1] == pytest.approx(5.0, abs=0.11)
+    mp4, pre_roll_s = made(short, at_mono_s=10.0)
+    assert numbers(mp4)[0] / FPS - 10.0 == pytest.approx(-pre_roll_s, abs=0.11)
+    assert -2.5 < pre_roll_s < -0.5
+
+
+def test_what_ended_long_before_an_incident_is_no_clip_of_it(clip):
+    """The beginning of an endless group stays in memory when all that followed was too much for it."""
+    ring = Ring()
+    fill(ring, clip, until_mono_s=3.0)
+    assert made(ring, at_mono_s=100.0) == (None, None)
+
+
 def test_a_camera_that_reconnected_gives_the_session_that_saw_it(clip):
     """Pictures after the reconnection alone would not show the incident."""
     ring = Ring(span_s=60)
@@ -112,7 +134,7 @@ def test_more_cuts_than_may_wait_are_refused_not_forgotten(monkeypatch):
     """An incident past the bound is told at once that it has no clip, instead of waiting for ever."""
     monkeypatch.setattr(clips_module, "MOST_WAITING", 2)
     attached: list[str] = []
-    cutter = ClipCutter(5, 5, lambda incident_id, _mp4: attached.append(incident_id))
+    cutter = ClipCutter(5, 5, lambda incident_id, *_: attached.append(incident_id))
     for name in ("one", "two", "three"):
         cutter.order(name, lambda *_: Ring(), 100)
     assert attached == ["three"]
@@ -133,7 +155,9 @@ def test_a_cut_that_breaks_the_muxer_costs_its_own_clip_alone(clip, monkeypatch)
 
     monkeypatch.setattr(clips_module, "remux_mp4", sometimes)
     attached: dict[str, bool] = {}
-    cutter = ClipCutter(1, 1, lambda incident_id, mp4: attached.update({incident_id: mp4 is not None}))
+    cutter = ClipCutter(
+        1, 1, lambda incident_id, mp4, _pre_roll_s: attached.update({incident_id: mp4 is not None})
+    )
     for name in ("one", "two", "three"):
         cutter.order(name, lambda *_: ring, 10.0)
     assert cutter.step(11.0) == 3
@@ -144,7 +168,7 @@ def test_a_cut_that_cannot_be_handed_over_leaves_the_others_waiting():
     """The next step cuts them."""
     attached: list[str] = []
 
-    def attach(incident_id, _mp4):
+    def attach(incident_id, *_):
         attached.append(incident_id)
         if incident_id == "one":
             raise OSError("x")

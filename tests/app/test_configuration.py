@@ -4,11 +4,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from typer.testing import CliRunner
 
+from gridwatch.app import run
 from gridwatch.app.cameras import load_cameras
 from gridwatch.app.cli import app
 from gridwatch.app.settings import load_settings
@@ -222,6 +224,19 @@ def test_run_with_a_mistake_in_the_cameras_ends_with_2(tmp_path):
     assert ended.returncode == 2
     assert "cameras.yaml:2: cameras.0.place: input should be 'street'" in ended.stderr
     assert not (tmp_path / "state").exists()
+
+
+def test_run_with_a_mistake_in_the_cameras_goes_on_where_a_register_may_have_some(tmp_path, monkeypatch):
+    """The parent leaves it to its child, which goes on with the register's cameras if there are any."""
+    written(tmp_path, "cameras.yaml", "cameras:\n  - {id: a, url: 'rtsp://h/1', place: moon}\n")
+    config = written(tmp_path, "gridwatch.yaml", "state: state\nqueue: {url: 'redis://192.0.2.1/0'}\n")
+    monkeypatch.setenv(run.QUEUE_URL, "")
+    monkeypatch.setattr(run, "Supervisor", lambda *_: SimpleNamespace(run=lambda: 17))
+    with pytest.raises(ConfigError):
+        run.run_parent(config)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "gridwatch.db").touch()
+    assert run.run_parent(config) == 17
 
 
 def test_run_refuses_any_address_but_loopback(tmp_path):

@@ -12,13 +12,15 @@ from gridwatch.app.live import Shard
 from gridwatch.app.metrics import PipelineCollector
 from gridwatch.app.settings import Settings
 from gridwatch.app.shard_spec import ShardSpec
-from gridwatch.app.wiring import _questions, _service, _unready
+from gridwatch.app.wiring import _questions, _service, _shard, _unready
 from gridwatch.core.camera import Camera
 from gridwatch.core.clock import ManualClock
 from gridwatch.core.detections import Detections, Part
 from gridwatch.core.finding import Stage
+from gridwatch.core.look import Interest
 from gridwatch.core.redact import SecretUrl
 from gridwatch.core.zone import Kind, Zone
+from ingest.sight import Sight
 from models.backends.choose import Plan
 from models.errors import InferenceError
 from models.service.asking import Outcome
@@ -200,3 +202,43 @@ def test_a_claim_whose_picture_fails_is_recorded_without_one(shard):
     shard._submit(Pipeline(), finding, SimpleNamespace(camera_id="a"), Detections.none())
     records[0]()
     assert records[1] == (finding, None, ())
+
+
+def test_what_following_left_out_is_shown(shard):
+    """Who is followed and who is not, groups not decoded, packets skipped of cameras that are there or gone, looks dropped."""
+    shard.follow.ask("cam", Interest.SUSPECT, 0.0)
+    shard.follow.may_decode_group(0.0)
+    shard._line.dropped += 3
+    shard.counts.left_overflows += 4
+    following = SimpleNamespace(overflows=5)
+    shard._watched = {
+        "cam": SimpleNamespace(
+            failures=0,
+            abandoned=0,
+            pipeline=SimpleNamespace(
+                intake=SimpleNamespace(following=following, sight=Sight("cam", "", shard._clock))
+            ),
+        )
+    }
+    registry = CollectorRegistry()
+    registry.register(PipelineCollector(shard, lambda: (0, 0.0)))
+    lines = generate_latest(registry).decode().splitlines()
+    for expected in (
+        "gridwatch_cameras_followed 0.0",
+        "gridwatch_follow_refused_total 1.0",
+        "gridwatch_groups_refused_total 1.0",
+        "gridwatch_follow_overflows_total 9.0",
+        "gridwatch_burst_looks_dropped_total 3.0",
+    ):
+        assert expected in lines
+
+
+def test_a_camera_that_is_followed_is_counted(shard):
+    """By the budget that the cameras of a configured machine really ask."""
+    roll = SimpleNamespace(aside={}, unusable={})
+    machine = _shard(Settings(), shard.service, shard._book, roll, None, lambda: None)
+    machine.set_cameras([Camera("cam", "", SecretUrl("rtsp://127.0.0.1:1/x"))])
+    machine.find("cam").pipeline.intake.follow(Interest.CLAIMED)
+    registry = CollectorRegistry()
+    registry.register(PipelineCollector(machine, lambda: (0, 0.0)))
+    assert "gridwatch_cameras_followed 1.0" in generate_latest(registry).decode().splitlines()

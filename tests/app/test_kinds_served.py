@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Zones that a network cannot serve: said before anything runs, by `run` and by `check` in the same words."""
+"""Zones that a network cannot serve: said before anything runs, by every command that hears of such a camera."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gridwatch.app.cameras_cli import cameras
 from gridwatch.app.check import check_all
 from gridwatch.app.cli import main
-from gridwatch.app.engine import check_parts, kinds_served, open_network
+from gridwatch.app.engine import kinds_served, open_network, why_unserved
 from gridwatch.app.settings import ModelSettings
-from gridwatch.core.camera import Camera
+from gridwatch.app.wiring import _questions
+from gridwatch.core.camera import Camera, Watch
 from gridwatch.core.detections import ObjectClass, Part
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import SecretUrl
@@ -21,8 +25,8 @@ CARS = [None, None, "car", None, None, "truck"]
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
 
 
-def camera(*kinds, name="c1"):
-    return Camera(name, "门", SecretUrl("rtsp://h/1"), (Zone("all", frozenset(kinds)),))
+def camera(*kinds):
+    return Camera("c1", "门", SecretUrl("rtsp://h/1"), (Zone("all", frozenset(kinds)),))
 
 
 def entry(density=True, **heads):
@@ -66,18 +70,23 @@ def test_a_density_beside_no_boxes_of_people_would_never_answer():
     assert Kind.CROWD not in kinds_served(frozenset({ObjectClass.FIRE}), frozenset({Part.FIRE, Part.CROWD}))
 
 
-def test_a_camera_that_asks_for_what_the_network_does_not_tell_is_wrong_input():
-    """A network without smoke must not stand for "no smoke", though it tells fire; each camera is named."""
+def test_a_camera_that_asks_for_what_the_network_does_not_tell_is_told_of():
+    """A network without smoke must not stand for "no smoke", though it tells fire; what is missing is named."""
     network = open_network(ModelSettings(threads=1))
     network._entry = entry(people=PEOPLE, fire=FIRE, density=False)
     assert network.classes == {ObjectClass.PERSON, ObjectClass.CAR, ObjectClass.FIRE}
-    check_parts(network, [camera(Kind.CROWD), camera(Kind.TRAFFIC), camera(Kind.FIRE)])
-    with pytest.raises(InputError) as caught:
-        check_parts(network, [camera(Kind.FIRE, Kind.SMOKE), camera(Kind.CROWD, Kind.SMOKE, name="c2")])
-    assert [line[:32] for line in str(caught.value).splitlines()] == [
-        "camera c1 has zones for smoke, w",
-        "camera c2 has zones for smoke, w",
-    ]
+    served = kinds_served(network.classes, network.parts)
+    for kind in (Kind.CROWD, Kind.TRAFFIC, Kind.FIRE):
+        assert why_unserved(served, camera(kind)) == ""
+    assert why_unserved(served, camera(Kind.FIRE, Kind.SMOKE)) == "the network does not tell smoke"
+
+
+def test_a_network_is_made_ready_for_what_will_be_asked_and_for_nothing_else():
+    """A question that it cannot answer, of a camera that is off for that, would count as a device that is lost."""
+    network = open_network(ModelSettings(threads=1))
+    network._entry = entry(fire=FIRE, density=False)
+    off = replace(camera(Kind.TRAFFIC), watch=Watch.OFF)
+    assert _questions(network, [camera(Kind.FIRE), off]) == [{Part.FIRE}]
 
 
 @pytest.fixture
@@ -92,20 +101,17 @@ def configuration(tmp_path):
     return config
 
 
-def test_check_says_it_as_run_does(configuration, monkeypatch, capsys):
-    """The same sentence, exit code 2."""
+def test_check_says_it_with_the_cameras_id(configuration, monkeypatch, capsys):
+    """Exit code 2: `run` would watch all the others, and this camera would be off."""
+    said = "camera yard: the network does not tell smoke: take another network or other zones"
     with pytest.raises(InputError) as caught:
         check_all(configuration)
-    network = open_network(ModelSettings(threads=1))
-    network._entry = entry(people=PEOPLE, fire=FIRE)
-    with pytest.raises(InputError) as of_run:
-        check_parts(network, [camera(Kind.FIRE, Kind.SMOKE, name="yard")])
-    assert str(caught.value) == str(of_run.value)
+    assert str(caught.value) == said
     monkeypatch.setattr("sys.argv", ["gridwatch", "check", str(configuration)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "camera yard has zones for smoke" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_check_passes_what_is_served(configuration):
@@ -115,3 +121,50 @@ def test_check_passes_what_is_served(configuration):
         f"cameras:\n  - {{id: yard, url: 'rtsp://h/x', {zones}}}\n", "utf-8"
     )
     assert check_all(configuration) == (1, 1, 0)
+
+
+@pytest.fixture
+def registered(configuration):
+    """The same network, and no file: a CSV of two cameras, of which it can serve one, imported by an older gridwatch."""
+    (configuration.parent / "cameras.yaml").unlink()
+    rows = configuration.parent / "list.csv"
+    rows.write_text(
+        "id,url,kinds,password,user\ngate,rtsp://h/1,fire,${NOT_SET},u\nlane,rtsp://h/2,smoke,,\n"
+    )
+    return rows
+
+
+def cameras_command(command, configuration, *arguments):
+    return CliRunner().invoke(cameras, [command, *map(str, arguments), "-c", str(configuration)])
+
+
+def test_an_import_takes_no_camera_that_the_network_cannot_serve(configuration, registered):
+    """The line says why; the others are taken. A camera that is not to be watched may wait for another network."""
+    ended = cameras_command("import", configuration, registered)
+    assert ended.exit_code == 1
+    assert "list.csv:3: lane: not taken: the network does not tell smoke" in ended.stdout
+    assert "2 cameras: 1 taken, 1 not" in ended.stdout
+    assert "lane: not taken" in cameras_command("check", configuration, registered).stdout
+    off = registered.with_name("off.csv")
+    off.write_text("id,url,kinds,watch\nlane,rtsp://h/2,smoke,off\n")
+    assert cameras_command("import", configuration, off).exit_code == 0
+
+
+def test_a_register_with_a_camera_that_is_not_served_is_told_of_by_every_check(configuration, registered):
+    """It came in while another network was configured; no file names it."""
+    own = configuration.read_text()
+    configuration.write_text("{}\n")
+    assert cameras_command("import", configuration, registered).exit_code == 0
+    configuration.write_text(own)
+    assert "lane: the network does not tell smoke" in cameras_command("check", configuration).stdout
+    (lane,) = [
+        line
+        for line in cameras_command("list", configuration).stdout.splitlines()
+        if line.startswith("lane\t")
+    ]
+    assert "\toff: the network does not tell smoke\t" in lane
+    with pytest.raises(InputError) as caught:
+        check_all(configuration)
+    assert str(caught.value) == (
+        "camera lane: the network does not tell smoke: take another network or other zones"
+    )

@@ -68,12 +68,18 @@ class OnePerson:
 class OpensOnce:
     """Judges looks: one fire is claimed, once the memories that are read by then hold what came before."""
 
-    parts, wants_follow, suspects, observed_s = frozenset(), Interest.NOTHING, False, 0.0
+    parts, wants_follow, suspects = frozenset(), Interest.NOTHING, False
 
     def __init__(self, one: Watched) -> None:
         always = one.camera.evidence is EvidenceFrom.ALWAYS
         self._memories = [one.pipeline.intake.ring, *([one.evidence.ring] if always else [])]
         self._opened = False
+
+    def parts_for(self, look):
+        return self.parts
+
+    def observed_s(self, kind):
+        return (0.0,)
 
     def claims_within_s(self, kind):
         return 1e9

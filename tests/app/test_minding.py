@@ -22,10 +22,12 @@ from gridwatch.core.camera import Camera, CameraStatus, Fault, SightState
 from gridwatch.core.clock import ManualClock
 from gridwatch.core.redact import SecretUrl
 from ingest.coverage import Coverage
+from ingest.kept import Home
+from ingest.sight import Sight
 
 START = datetime(2026, 5, 1, 4, tzinfo=UTC)
 CAMERA = Camera("gate", "南门", SecretUrl("rtsp://192.0.2.1/gate"))
-VIEW = np.full((1, 90, 160), 7, np.uint8)
+HOME = Home(np.full((1, 90, 160), 7, np.uint8))
 
 
 class Shard:
@@ -51,7 +53,7 @@ class Shard:
         return [CameraStatus("gate", "南门", self.state, "", START, None, None, self.fault)]
 
     def keep_homes(self, homes):
-        homes.save(CAMERA, VIEW)
+        homes.save(CAMERA, HOME)
 
 
 class Room:
@@ -182,7 +184,7 @@ def test_days_and_homes_are_kept_when_it_stops(room):
     thread.join(4)
     assert not thread.is_alive()
     assert room.days()[0].seeing_s == pytest.approx(2 * minding.STEP_S)
-    assert np.array_equal(room.homes.load(CAMERA), VIEW)
+    assert np.array_equal(room.homes.load(CAMERA).views, HOME.views)
 
 
 def test_a_stop_without_a_store_keeps_what_can_be_kept(room, monkeypatch):
@@ -192,7 +194,7 @@ def test_a_stop_without_a_store_keeps_what_can_be_kept(room, monkeypatch):
     monkeypatch.setattr(room.operations._store, "write", away)
     stop.set()
     room.minder.run(stop)
-    assert np.array_equal(room.homes.load(CAMERA), VIEW)
+    assert np.array_equal(room.homes.load(CAMERA).views, HOME.views)
 
 
 def test_confirmed_incidents_weigh_for_thirty_days(room):
@@ -205,3 +207,83 @@ def test_confirmed_incidents_weigh_for_thirty_days(room):
     room.minder.confirmed_since = away
     room.mind(minding.HISTORY_EVERY_S)
     assert asked == [{"gate": 30}]
+
+
+class Eye:
+    """The real sight of the shard's camera. A test cuts its line; while it is up a key frame comes every two seconds."""
+
+    def __init__(self, room):
+        self.room, self.sight = room, Sight("gate", "南门", room.clock)
+        room.shard.statuses = lambda: [self.sight.status()]
+
+    def run(self, seconds, *, up):
+        """Let time pass second by second, with the minder's steps."""
+        clock = self.room.clock
+        for second in range(seconds):
+            clock.advance(1)
+            if not up:
+                self.sight.failed("nothing answers", Fault.UNREACHABLE)
+            elif second % 2:
+                self.sight.decoded(clock.mono_s())
+                self.sight.looked(SimpleNamespace(at_mono_s=clock.mono_s(), captured_at=clock.now()))
+            self.pass_by()
+
+    def wait(self, seconds):
+        """Let time pass, and nothing happen."""
+        for _ in range(seconds):
+            self.room.clock.advance(1)
+            self.pass_by()
+
+    def pass_by(self):
+        if round(self.room.clock.mono_s()) % round(minding.STEP_S) == 0:
+            self.room.minder.step()
+
+
+@pytest.fixture
+def eye(room):
+    return Eye(room)
+
+
+def still_open(room):
+    return [(alert.kind, alert.ended_at is None) for alert in room.alerts()]
+
+
+@pytest.mark.parametrize(("up_s", "down_s"), [(20, 60), (5, 15), (100, 60)])
+def test_a_line_that_keeps_dropping_is_told_once(room, eye, up_s, down_s):
+    """However its drops fall on the steps, and though its sight counts it as seeing for ten seconds of each."""
+    eye.run(60, up=True)
+    for _ in range(900 // (up_s + down_s)):
+        eye.run(up_s, up=True)
+        eye.run(down_s, up=False)
+    assert still_open(room) == [(TroubleKind.CONNECTION, True)]
+    eye.run(400, up=True)
+    assert still_open(room) == [(TroubleKind.CONNECTION, False)]
+
+
+def test_a_line_that_drops_now_and_then_is_not_told(room, eye):
+    """Twenty seconds in five minutes are no reason to send anybody."""
+    eye.run(60, up=True)
+    for _ in range(6):
+        eye.run(280, up=True)
+        eye.run(20, up=False)
+    assert room.alerts() == []
+
+
+def test_a_camera_that_waits_for_its_first_turn_is_no_trouble(room, eye):
+    """After a start most cameras wait for minutes; one whose promised time passes is told."""
+    eye.sight.takes_turns()
+    eye.sight.between_visits(room.clock.mono_s() + 840)
+    eye.wait(840)
+    assert room.alerts() == []
+    eye.wait(75)
+    assert still_open(room) == [(TroubleKind.TURNS, True)]
+
+
+def test_a_camera_that_failed_at_its_first_turn_is_told(room, eye):
+    """It was tried: that is no waiting."""
+    eye.sight.takes_turns()
+    eye.sight.between_visits(room.clock.mono_s() + 840)
+    eye.sight.connecting()
+    eye.sight.failed("nothing answers", Fault.UNREACHABLE)
+    eye.wait(75)
+    assert still_open(room) == [(TroubleKind.CONNECTION, True)]

@@ -54,6 +54,7 @@ def test_the_table_of_places_is_the_table_in_the_documents(place):
     assert cells[1] == (" ".join(f"`{kind}`" for kind in Kind if kind in preset.kinds) or "nothing")
     assert cells[2] == f"{preset.crowd.limit}, {preset.crowd.dwell_s:g} s"
     assert cells[3] == f"{preset.traffic.stopped_dwell_s:g} s"
+    assert cells[4] == ("; ".join(preset.crowd_active) or "always")
 
 
 def test_a_market_counts_people_and_a_fast_road_watches_for_stopped_vehicles():
@@ -95,3 +96,23 @@ def test_fields_that_contradict_each_other_are_named():
     assert flaws(crowd_limit=5, zones=zones) == ["is for cameras without zones: say it in the zones"]
     assert flaws(place="street", crowd_limit=5) == ["crowds are not looked for here; name them in kinds"]
     assert flaws(place="market", crowd_limit=5) == []
+
+
+@pytest.mark.parametrize("place", get_args(Place))
+def test_fire_and_smoke_are_looked_for_always_wherever(place):
+    """Only what is no loss of safety has times: the counting of persons, where the field knows when they come."""
+    zones = preset_zones(place, frozenset(Kind))
+    scheduled = {kind for zone in zones if zone.active is not None for kind in zone.kinds}
+    assert scheduled == ({Kind.CROWD} if place in ("market", "school_gate") else set())
+
+
+def test_a_lines_times_are_those_of_crowds_and_vehicles():
+    """In place of the preset's, or where there are none; fire and smoke keep theirs, which is always."""
+    times = {zone.zone_id: zone.active for zone in camera(place="market", kinds=list(Kind)).zones}
+    assert [str(times[name]) for name in ("picture", "crowd", "traffic")] == ["None", "05:00-21:00", "None"]
+    said = camera(place="market", kinds=list(Kind), active=["sat 00:00-24:00"]).zones
+    assert [str(zone.active) for zone in said] == ["None", "sat 00:00-24:00", "sat 00:00-24:00"]
+    assert "fire and smoke have times in zones only" in flaws(place="street", active="08:00-09:00")[0]
+    assert flaws(active="08:00-09:00", zones=[{"id": "z", "kinds": ["fire"]}]) == [
+        "is for cameras without zones: say it in the zones"
+    ]

@@ -2,6 +2,7 @@
 """`gridwatch probe` against simulated cameras, and the advice that it gives for streams of every kind."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +14,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from events.registry import Registry
+from events.stores.sql import Store
+from gridwatch.app import probe_command
 from gridwatch.app.cli import app
 from gridwatch.app.probe_advice import advice
 from gridwatch.app.probe_command import smaller_urls
 from gridwatch.core.camera import Transport
+from gridwatch.core.clock import SystemClock
 from gridwatch.core.errors import InputError
+from ingest.errors import UnauthorizedError
 from ingest.probe import StreamFacts
 
 SERVER = """
@@ -37,6 +43,7 @@ GOOD = StreamFacts(
     bit_rate_bps=4e6,
     pictures=150,
     keys=4,
+    refreshes=0,
     seconds=6.0,
     gop_s=(2.0, 2.0, 2.0),
     gop_pictures=(50, 50.0, 50),
@@ -165,11 +172,31 @@ def test_the_smaller_stream_is_sought_where_makers_put_it(url, smaller):
     ("main", "sub", "tried", "said"),
     [
         ({}, None, BOTH, None),
-        ({"gop_s": (5, 5.5, 6)}, None, BOTH, "a key frame comes only every 6.0 s"),
+        ({"gop_s": (5, 5.5, 6), "bit_rate_bps": 2e6}, None, BOTH, "a key frame comes only every 6.0 s"),
         ({"gop_s": (0.1, 0.2, 0.2)}, None, BOTH, "2 s would cost a fraction"),
         ({"gop_s": (1, 2, 4)}, None, BOTH, "uneven length"),
-        ({"gop_s": None, "keys": 1}, None, BOTH, "every picture has to be decoded"),
-        ({"bit_rate_bps": 40e6}, None, BOTH, "ingest.ring_mib is 8: set 29"),
+        (
+            {"gop_s": (14, 15, 16), "bit_rate_bps": 2e6},
+            None,
+            BOTH,
+            "only every 16.0 s: set 2 s, every picture has to be decoded",
+        ),
+        (
+            {"gop_s": None, "keys": 1, "seconds": 25.0, "bit_rate_bps": 1e6},
+            None,
+            BOTH,
+            "no second key frame in 25 s: every picture has to be decoded",
+        ),
+        ({"gop_s": None, "keys": 1, "bit_rate_bps": 1e6}, None, BOTH, "that was too short to say"),
+        (
+            {"gop_s": None, "keys": 1, "refreshes": 5},
+            None,
+            BOTH,
+            "5 of 6 key frames only begin a gradual refresh",
+        ),
+        ({"refreshes": 5}, None, BOTH, "every picture has to be decoded"),
+        ({"bit_rate_bps": 8e6}, None, BOTH, "ingest.ring_mib is 8: set 16"),
+        ({"bit_rate_bps": 40e6}, None, BOTH, "ingest.ring_mib is 8: set 80"),
         ({"fps": 4.0}, None, BOTH, "4.0 pictures a second are few"),
         ({"clock_offset_s": -75.0}, None, BOTH, "75.0 s slow"),
         ({"clock_offset_s": None}, None, BOTH, "does not report its clock"),
@@ -191,3 +218,94 @@ def test_each_trouble_of_a_stream_has_its_advice(main, sub, tried, said):
     """One sentence for one trouble, and none for a good stream."""
     told = advice(replace(GOOD, **main), sub, tried, 8.0)
     assert [said in sentence for sentence in told] == ([] if said is None else [True])
+
+
+def test_memory_is_spoken_of_although_no_group_of_pictures_was_seen_whole():
+    """What is known is that one is longer than the probe: that is the more reason to say it."""
+    told = advice(replace(GOOD, gop_s=None, keys=1, seconds=25.0, bit_rate_bps=8e6), None, BOTH, ring_mib=8.0)
+    assert "no second key frame in 25 s" in told[0]
+    assert "are more than 47.7 MiB, and ingest.ring_mib is 8: shorten the groups" in told[1]
+
+
+class Asked:
+    """Readings in place of real ones: a good stream at every address but those that a test gives, by their ends."""
+
+    def __init__(self, **answers):
+        self.urls, self.bounds, self.answers = [], [], answers
+
+    def __call__(self, address, _clock, _transport, bounds, _told):
+        self.urls.append(address.reveal())
+        self.bounds.append(bounds)
+        answer = self.answers.get(self.urls[-1].rpartition("/")[2], GOOD)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, None
+
+
+@pytest.fixture
+def configured(tmp_path, empty_file):
+    """Return a function that configures a camera, in the file or in the register, and returns the configuration."""
+
+    def configure(*, registered=False, **said):
+        document = {"id": "gate", "url": "rtsp://u:${CAM_PW}@192.0.2.1/gate"} | said
+        if registered:
+            (tmp_path / "state").mkdir()
+            shutil.copy(empty_file, tmp_path / "state" / "gridwatch.db")
+            with Store.open(f"sqlite:///{tmp_path / 'state' / 'gridwatch.db'}") as store:
+                Registry(store, SystemClock()).put({"gate": document}, "somebody")
+        else:
+            (tmp_path / "cameras.yaml").write_text(yaml.safe_dump({"cameras": [document]}))
+        (tmp_path / "gridwatch.yaml").write_text("state: state\n")
+        return tmp_path / "gridwatch.yaml"
+
+    return configure
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({}, "camera 'gate': environment variable CAM_PW is not set"),
+        ({"registered": True}, "camera 'gate': environment variable CAM_PW is not set"),
+        ({"registered": True, "watch": "off"}, "environment variable CAM_PW is not set"),
+        ({"url": "rtsp://192.0.2.1/1", "sub_url": "rtsp://u:${CAM_PW}@192.0.2.1/2"}, "CAM_PW is not set"),
+        ({"registered": True, "url": 3}, "camera 'gate' cannot be used: url: must be a URL"),
+    ],
+)
+def test_nothing_is_sent_for_a_camera_that_cannot_be_used_here(configured, monkeypatch, said, problem):
+    """An invented login would be a wrong password at a real camera, which may lock the account."""
+    monkeypatch.delenv("CAM_PW", raising=False)
+    asked = Asked()
+    monkeypatch.setattr(probe_command, "probe", asked)
+    ended = run("gate", "-c", configured(**said))
+    assert isinstance(ended.exception, InputError)
+    assert problem in str(ended.exception)
+    assert asked.urls == []
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_camera_without_a_second_stream_is_asked_for_one_too(configured, monkeypatch, registered):
+    """What is found is a line for the file, with the password named as it is there."""
+    monkeypatch.setenv("CAM_PW", "s3cret")
+    monkeypatch.setattr(probe_command, "probe", Asked(sub=SUB))
+    out = run("gate", "-c", configured(registered=registered)).stdout
+    told = yaml.safe_load(out.partition("in cameras.yaml\n")[2])
+    assert told == {"sub_url": "rtsp://u:${CAM_PW}@192.0.2.1/gate/sub"}
+    assert "s3cret" not in out
+
+
+def test_a_guess_that_is_refused_ends_the_guessing(monkeypatch):
+    """Some cameras count refusals, at whichever path."""
+    asked = Asked(**{"102": UnauthorizedError("user or password are refused")})
+    monkeypatch.setattr(probe_command, "probe", asked)
+    assert run("rtsp://u:S3cret@192.0.2.1/Streaming/Channels/101").exit_code == 0
+    assert [url[-3:] for url in asked.urls] == ["101", "101", "102"]
+
+
+def test_a_second_key_frame_is_waited_for_longer_than_was_asked(monkeypatch):
+    """Of the main stream alone: with one key frame nothing is known of how often they come."""
+    asked = Asked()
+    monkeypatch.setattr(probe_command, "probe", asked)
+    run("rtsp://192.0.2.1/gate", "--seconds", 4)
+    main, *others = asked.bounds
+    assert [main.over(1, 24.0), main.over(1, 25.0), main.over(2, 4.0)] == [False, True, True]
+    assert all(one.over(0, 8.0) for one in others)

@@ -17,6 +17,7 @@ from gridwatch.core.camera import Watch
 from gridwatch.core.clock import ManualClock
 from gridwatch.core.errors import InputError
 from gridwatch.core.redact import SecretUrl
+from gridwatch.core.zone import Kind
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -60,7 +61,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def roll(registry, tmp_path):
-    return Roll(registry, tmp_path / "cameras.yaml", tmp_path, lambda _cameras: None)
+    return Roll(registry, tmp_path / "cameras.yaml", tmp_path, lambda _camera: "")
 
 
 def ids(cameras):
@@ -137,29 +138,49 @@ def test_a_first_file_that_cannot_be_used_is_refused(roll, tmp_path):
         roll.read()
 
 
-def test_cameras_that_the_network_does_not_serve_are_not_taken(registry, write, tmp_path):
-    """The last good ones go on, until the register says something that it serves; at the start it is refused."""
+def test_a_camera_that_the_network_does_not_serve_is_off_and_the_others_are_watched(
+    registry, write, tmp_path
+):
+    """At the start and afterwards; it is named with the reason, and watched once it asks for something else."""
 
-    def check(cameras):
-        if "bad" in ids(cameras):
-            raise InputError("the network does not count people")
+    def unserved(camera):
+        traffic = any(Kind.TRAFFIC in zone.kinds for zone in camera.zones)
+        return "the network does not tell traffic" if traffic else ""
 
-    roll = Roll(registry, tmp_path / "cameras.yaml", tmp_path, check)
+    write("a", "lane", place="road")
+    registry.put({"b": {"id": "b", "url": "rtsp://192.0.2.1/b"}}, "somebody")
+    roll = Roll(registry, tmp_path / "cameras.yaml", tmp_path, unserved)
+    assert [camera.watch for camera in roll.read()] == [Watch.OFF, Watch.ON, Watch.OFF]
+    assert roll.unusable == dict.fromkeys(["a", "lane"], "the network does not tell traffic")
+    write("a", "lane")
+    assert [camera.watch for camera in roll.changed()] == [Watch.ON] * 3
+    assert not roll.unusable
+    registry.put({"lane": {"id": "lane", "url": "rtsp://192.0.2.1/lane", "place": "road"}}, "somebody")
+    registry.put({"c": {"id": "c", "url": "rtsp://192.0.2.1/c"}}, "somebody")
+    assert [(one.camera_id, one.watch) for one in roll.changed()] == [
+        ("a", Watch.ON),
+        ("b", Watch.ON),
+        ("c", Watch.ON),
+        ("lane", Watch.OFF),
+    ]
+    assert list(roll.unusable) == ["lane"]
+
+
+def test_a_camera_that_is_not_to_be_watched_may_ask_for_anything(registry, write, tmp_path):
+    """What the network cannot serve is missed when somebody switches it on."""
+    roll = Roll(registry, tmp_path / "cameras.yaml", tmp_path, lambda _camera: "not served")
+    write("a", watch="maintenance")
+    assert [camera.watch for camera in roll.read()] == [Watch.MAINTENANCE]
+    assert not roll.unusable
+
+
+def test_a_test_camera_that_the_network_does_not_serve_is_refused_at_the_start(registry, write, tmp_path):
+    """No exercise of it would ever arrive: that is a mistake of the configuration, not of a camera."""
+    canary = canary_camera(SecretUrl("rtsp://127.0.0.1:1/canary"))
+    roll = Roll(registry, tmp_path / "cameras.yaml", tmp_path, lambda _camera: "not served", [canary])
     write("a")
-    roll.read()
-    write("a", "bad", "c")
-    assert roll.changed() is None
-    assert ids(roll.cameras) == ["a"]
-    assert roll.changed() is None
-    set_aside.note_crash(tmp_path, ["a"], NOW, "SIGSEGV")
-    set_aside.note_crash(tmp_path, ["a"], NOW, "SIGSEGV")
-    (camera,) = roll.changed()
-    assert camera.watch is Watch.OFF, "what is set aside holds meanwhile, too"
-    write("a", "c")
-    assert ids(roll.changed()) == ["a", "c"]
-    write("a", "bad")
-    with pytest.raises(InputError):
-        Roll(registry, tmp_path / "cameras.yaml", tmp_path, check).read()
+    with pytest.raises(InputError, match=f"camera {canary.camera_id}: not served"):
+        roll.read()
 
 
 def test_a_camera_that_is_set_aside_is_off_until_a_person_resumes_it(roll, write, tmp_path):
@@ -193,7 +214,7 @@ def test_a_document_that_cannot_be_used_any_more_is_named_and_its_camera_stays_a
 def test_the_test_camera_stands_beside_the_registers(registry, write, tmp_path):
     """It is no camera of the register, and stays whatever happens there."""
     canary = canary_camera(SecretUrl("rtsp://127.0.0.1:1/canary"))
-    roll = Roll(registry, tmp_path / "cameras.yaml", tmp_path, lambda _cameras: None, [canary])
+    roll = Roll(registry, tmp_path / "cameras.yaml", tmp_path, lambda _camera: "", [canary])
     write("a")
     assert roll.read()[-1] is canary
     write("b")

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """More cameras than connections, on real streams: each is visited in time, and a suspicious one is stayed with."""
 
+import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from events.alerts import Activity
 from gridwatch.app import taking_turns
 from gridwatch.app.settings import AttentionSettings
-from gridwatch.core.camera import Camera, Fault, SightState, Watch
+from gridwatch.core.camera import Camera, Fault, Note, SightState, Watch
 from gridwatch.core.redact import SecretUrl
+from ingest.admission import Way
 from ingest.budget import Policy
+from ingest.turns import Outcome, Visit
 from ingest.visits import Visits
 from tests.app.watching import LateClock, Machine, Street, clip, until, watching
 
@@ -86,6 +90,85 @@ def test_each_camera_is_visited_within_its_bound_and_sees_between_visits(tmp_pat
             assert taken(machine, name).longest_s <= taken(machine, name).bound_s
             assert taken(machine, name).failed == 0
             assert machine.feed(name).opened == 0
+
+
+def outcomes(machine):
+    """Return how many visits brought what."""
+    return machine.turns.visits.now(()).outcomes
+
+
+def test_who_waits_for_its_host_is_not_to_blame(tmp_path, cameras, street):
+    """Longer than a visit may take, and longer than one may hang: none has failed, and each camera is seen."""
+    clock = LateClock()
+    attention = AttentionSettings(connections=3)
+    ingest = {"sessions": {"nvr": 3}, "connects_per_host": 1}
+    with watching(tmp_path, [], attention=attention, policy=BRISK, ingest=ingest, clock=clock) as machine:
+        admission, host = machine.wiring.admission, street.url("a").host
+        with admission.opening(Way(host, ""), threading.Event()):
+            machine.shard.set_cameras(cameras)
+            until(lambda: len(admission._hosts[host].waiting) == 3)
+            clock.late_s += 100
+            with machine.turns.visits._lock:
+                machine.turns.visits._give_up_hung()
+        until(lambda: visited(machine))
+        assert [taken(machine, name).failed for name in NAMES] == [0] * len(NAMES)
+        assert machine.turns.visits.abandoned == 0
+        until(lambda: all(machine.state(name) is SEEING for name in NAMES))
+
+
+def test_a_visit_is_quiet_once_its_look_was_answered(tmp_path, cameras):
+    """Before that nothing is known of what it brought."""
+    with turns(tmp_path, cameras) as machine:
+        until(lambda: outcomes(machine)[Outcome.QUIET] >= 3)
+        machine.network.hold.clear()
+        until(lambda: machine.network.inside)
+        quiet, seen = outcomes(machine)[Outcome.QUIET], outcomes(machine)[Outcome.SEEN]
+        until(lambda: outcomes(machine)[Outcome.SEEN] >= seen + 6)
+        assert outcomes(machine)[Outcome.QUIET] <= quiet + 4  # those that were under way
+
+
+def test_suspicion_ends_when_a_later_look_shows_nothing(tmp_path, cameras):
+    """No visit has to come first: the answers of the last one may have come after it was over."""
+    with turns(tmp_path, cameras) as machine:
+        until(lambda: visited(machine))
+        visits = machine.turns.visits
+        visits.stop()
+        assert visits.join(10)
+        machine.turns.suspect(machine.shard.find("a"))
+        waits = visits._attention._turns["a"]
+        until(lambda: not waits.eager)
+
+
+def test_confirming_an_incident_does_not_end_the_watch_of_its_camera(tmp_path, cameras, street):
+    """Its camera weighs more from now on, and is read on over the same connection."""
+    with turns(tmp_path, [*cameras, street.camera("fire", recorder="nvr")]) as machine:
+        machine.network.burning = True
+        until(lambda: machine.feed("fire").opened == 1)
+        visits, bound_s = machine.turns.visits, taken(machine, "fire").bound_s
+        machine.shard.weigh({"fire": 1})
+        assert taken(machine, "fire").bound_s < bound_s
+        with visits._lock:
+            assert visits._attention.by_s("fire") == float("inf")
+        done = visits.done
+        until(lambda: visits.done > done + 3)
+        assert machine.feed("fire").opened == 1
+
+
+def test_cameras_that_stall_together_are_waited_for_once(tmp_path, cameras, monkeypatch):
+    """Nobody is visited meanwhile, so it may take a second for all of them, not for each."""
+    clock, waited = LateClock(), []
+    with turns(tmp_path, cameras, clock=clock) as machine:
+
+        def stall(timeout_s):
+            waited.append(timeout_s)
+            clock.late_s += timeout_s
+
+        with monkeypatch.context() as patched:
+            for name in NAMES:
+                patched.setattr(machine.feed(name), "join", stall)
+            machine.turns.demote(list(NAMES))
+    assert len(waited) == len(NAMES)
+    assert sum(waited) < taking_turns.JOIN_S + 0.1
 
 
 def test_past_its_bound_a_camera_is_blind_because_its_turn_has_not_come(tmp_path, cameras):
@@ -276,3 +359,35 @@ def test_where_incidents_were_confirmed_cameras_are_visited_more_often(tmp_path,
         assert taken(machine, "a").bound_s < taken(machine, "b").bound_s
         assert taken(machine, "a").visits >= visits
         until(lambda: visited(machine, times=2))
+
+
+def test_who_waits_for_its_first_turn_says_so_until_that_is_overdue(tmp_path):
+    """After a start most cameras were not tried yet: that is no line that is dead."""
+    cameras = [Camera(f"c{n}", "", SecretUrl(f"rtsp://192.0.2.1/{n}"), recorder="nvr") for n in range(30)]
+    clock = LateClock()
+    options = {"attention": AttentionSettings(connections=3), "ingest": {"sessions": {"nvr": 3}}}
+    machine = Machine(tmp_path, policy=BRISK, clock=clock, **options)
+    machine.shard.set_cameras(cameras)
+    machine.turns.visits._step()  # its threads do not run: nobody visits
+    first = {(one.state, one.fault, one.waits) for one in machine.shard.statuses()}
+    assert first == {(BLIND, Fault.NOT_VISITED, True)}
+    clock.late_s += 1 + max(taken(machine, one.camera_id).bound_s for one in cameras)
+    later = {(one.fault, one.reason, one.waits) for one in machine.shard.statuses()}
+    assert later == {(Fault.NOT_VISITED, "its turn has not come", False)}
+    machine.store.close()
+
+
+def test_a_camera_that_reports_no_clock_any_more_loses_its_note_over_its_visits(tmp_path, monkeypatch):
+    """A minute of visits without a report: it was started anew, and nothing is known of its clock."""
+    machine = Machine(tmp_path, attention=AttentionSettings(connections=1), policy=BRISK)
+    machine.shard.set_cameras([Camera(f"c{n}", "", SecretUrl(f"rtsp://192.0.2.1/{n}")) for n in range(30)])
+    sight = machine.shard.find("c1").pipeline.intake.sight
+    brought = SimpleNamespace(opened_s=1.0, took_s=4.0, began_mono_s=0.0)
+    monkeypatch.setattr(machine.turns, "_grab", lambda *_: brought)
+    sight.clock(300.0)
+    for _ in range(19):
+        machine.turns.visit(Visit("c1", 5.0, 100.0))
+    assert sight.status().notes == (Note.CLOCK_WRONG,)
+    machine.turns.visit(Visit("c1", 5.0, 100.0))
+    assert sight.status().notes == ()
+    machine.store.close()

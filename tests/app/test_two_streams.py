@@ -5,8 +5,9 @@ import av
 import pytest
 
 from events.evidence import CLIP
+from events.troubles import TroubleKind, troubles_of
 from gridwatch.app.details import WITHIN_S
-from gridwatch.core.camera import EvidenceFrom, SightState
+from gridwatch.core.camera import EvidenceFrom, Note, SightState
 from tests.app.watching import LateClock, Street, clip, until, watching
 
 MAIN, SUB = (960, 540), (640, 360)
@@ -62,3 +63,39 @@ def test_the_main_stream_is_read_from_the_incident_on_and_left_afterwards(tmp_pa
         assert machine.network.sizes == {SUB}
         clock.late_s += WITHIN_S + 5
         until(lambda: street.viewers() == {"fire": 0, "fire/sub": 1})
+
+
+@pytest.mark.parametrize(
+    ("evidence", "viewers"), [(EvidenceFrom.ALWAYS, 1), (EvidenceFrom.ON_INCIDENT, 0)], ids=str
+)
+def test_a_main_stream_that_cannot_be_had_is_said_beside_what_the_camera_sees(
+    tmp_path, street, evidence, viewers
+):
+    """A note, a trouble for whoever keeps the system running, and a count; it is tried until it can be had, which ends both."""
+    camera, clock = street.camera("fire", sub_url=street.url("fire/sub"), evidence=evidence), LateClock()
+    street.fault("refuse", "fire")
+    with watching(tmp_path, [camera], clock=clock) as machine:
+        until(lambda: machine.state("fire") is SightState.SEEING)
+        machine.shard.find("fire").hold_evidence(clock.mono_s() + 5)
+        until(lambda: Note.MAIN_STREAM_AWAY in notes(machine))
+        assert told(machine) == [TroubleKind.EVIDENCE]
+        failed = machine.shard.troubles()["stream_failures"]
+        assert failed > machine.feed("fire").failures == 0
+        clock.late_s += 6
+        until(lambda: machine.shard.troubles()["stream_failures"] > failed)
+        street.fault("refuse", "fire", on=False)
+        until(lambda: Note.MAIN_STREAM_AWAY not in notes(machine), within_s=40)
+        assert told(machine) == []
+        until(lambda: street.viewers() == {"fire": viewers, "fire/sub": 1})
+        machine.shard.set_cameras([])
+        assert machine.shard.troubles()["stream_failures"] > failed
+
+
+def notes(machine):
+    (status,) = machine.shard.statuses()
+    return status.notes
+
+
+def told(machine):
+    """Return the kinds of what is wrong with the camera."""
+    return [one.kind for one in troubles_of(machine.shard.statuses(), {}, machine.clock.now())]

@@ -2,7 +2,9 @@
 """What the shard holds of one camera: begun, halted and ended by several threads, on real streams."""
 
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,10 +12,13 @@ from gridwatch.app.camera_wiring import CameraWiring
 from gridwatch.app.set_aside import SetAside
 from gridwatch.app.settings import IngestSettings
 from gridwatch.app.watched import HOLD_S
-from gridwatch.core.camera import EvidenceFrom, Fault, SightState, Watch
+from gridwatch.core.camera import Camera, EvidenceFrom, Fault, SightState, Watch
 from gridwatch.core.look import Look, LookReason
+from gridwatch.core.redact import SecretUrl
 from models.service.device import Device
 from tests.app.watching import LateClock, Street, Watchful, clip, until
+
+NOWHERE = SecretUrl("rtsp://127.0.0.1:1/x")
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +163,43 @@ def test_what_is_not_to_be_watched_is_not_connected_to_and_says_why(
     assert status.reason
     assert not one.reads
     assert one.feed.opened == one.feed.failures == 0
+
+
+@dataclass(frozen=True)
+class Large:
+    """A packet of a stream of 6 Mbit/s, ten a second, as a memory sees it."""
+
+    at_mono_s: float
+    is_key: bool
+    size: int = 75_000
+    session: int = 1
+
+
+@pytest.mark.parametrize(
+    ("evidence", "main_is_short"), [(EvidenceFrom.ALWAYS, True), (EvidenceFrom.ON_INCIDENT, False)]
+)
+def test_memories_are_to_hold_a_clip(wired, evidence, main_is_short):
+    """12 s of it; of a main stream that is read from an incident on only what comes after it. 8 MiB hold 9 s."""
+    one = wired(Camera("gate", "", NOWHERE, sub_url=NOWHERE, evidence=evidence))
+    memories = (one.pipeline.intake.ring, one.evidence.ring)
+    for i in range(300):
+        for memory in memories:
+            memory.append(Large(i / 10, i % 20 == 0))
+    assert [memory.short for memory in memories] == [True, main_is_short]
+
+
+def test_a_main_streams_memory_that_is_too_small_is_told_to_the_camera(wired, clock):
+    """As long as it is so."""
+    one = wired(Camera("gate", "", NOWHERE, sub_url=NOWHERE))
+    told = []
+    for short in (True, False):
+        one.evidence = SimpleNamespace(
+            ring=SimpleNamespace(short=short),
+            trouble="",
+            check=lambda: None,
+            stop=lambda: None,
+            join=lambda _: True,
+        )
+        one.check(clock.mono_s())
+        told.append(one.pipeline.intake.main_short)
+    assert told == [True, False]

@@ -241,9 +241,9 @@ def test_a_clip_is_attached_without_a_revision_or_a_message(evidence_room):
     room = evidence_room
     alert = room.opened()
     assert alert.clip.state == "pending"
-    room.book.attach_clip(alert.id, b"mp4")
+    room.book.attach_clip(alert.id, b"mp4", -1.5)
     now = room.reader.get(alert.id)
-    assert (now.clip.state, now.revision) == ("ready", 1)
+    assert (now.clip.state, now.clip.pre_roll_s, now.revision) == ("ready", -1.5, 1)
     assert room.evidence.path(now.clip.sha256, ".mp4").read_bytes() == b"mp4"
     assert room.kinds(alert.id) == ["opened", "evidence"]
     assert len(room.reader.messages_after(0, 10)) == 1

@@ -303,3 +303,33 @@ def test_a_finding_is_of_the_run_mode_in_which_it_was_seen(room, kit):
     real = replace(room.finding(Stage.OPENED, "real"), run_mode="")
     assert room.book.record(real, None).run_mode == "actual"
     assert count(room) == 2
+
+
+def test_what_is_not_watched_any_more_is_unseen_until_it_is_watched_again(room):
+    """Its zone's schedule is over: nobody saw it end. The same finding says later that it goes on, or that it ended."""
+    alert = room.opened("f1")
+    hidden = room.says(Stage.UNSEEN, "f1")
+    assert (hidden.activity, hidden.ended_at, hidden.revision) == ("unseen", None, 2)
+    assert room.reader.timeline(alert.id)[-1].payload["reason"] == "outside_schedule"
+    assert room.says(Stage.UNSEEN, "f1") is None
+    room.clock.advance(36_000)
+    assert room.says(Stage.UPDATED, "f1").activity == "ongoing"
+    room.says(Stage.UNSEEN, "f1")
+    room.clock.advance(36_000)
+    assert room.says(Stage.ENDED, "f1").activity == "ended"
+    assert room.kinds(alert.id) == ["opened", "unseen", "seen", "unseen", "ended"]
+
+
+def test_what_another_zone_still_watches_is_not_unseen(room):
+    """Two zones with the same schedule are unseen with the second one."""
+    alert = room.opened("f1")
+    room.says(Stage.OPENED, "f2")
+    assert room.says(Stage.UNSEEN, "f1") is None
+    assert room.reader.get(alert.id).activity is Activity.ONGOING
+    assert room.says(Stage.UNSEEN, "f2").activity is Activity.UNSEEN
+
+
+def test_an_unseen_claim_of_what_was_never_recorded_changes_nothing(room):
+    """No row without an incident; nothing is held."""
+    assert room.says(Stage.UNSEEN, "f9") is None
+    assert (room.reader.last_seq(), len(room.book._claims)) == (0, 0)

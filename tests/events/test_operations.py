@@ -7,59 +7,15 @@ import pytest
 
 from events.errors import StoreError
 from events.evidence import EvidenceStore
-from events.operations import UPDATE_EVERY_S, Operations
-from events.operations_reading import OperationsReader
+from events.operations import UPDATE_EVERY_S
 from events.policy import KeepDays
 from events.retention import Retention
 from events.stores import operations as rows
 from events.troubles import TroubleKind, own_trouble
-from gridwatch.core.camera import CameraStatus, Fault, Note, SightState
+from gridwatch.core.camera import Fault, Note, SightState
 from gridwatch.core.coverage import CameraDay
 from gridwatch.core.errors import InputError
-
-STEP_S = 5.0
-
-
-class City:
-    """Cameras whose state a test sets, and the book that is told of them every five seconds."""
-
-    def __init__(self, room, hosts):
-        self.room, self.clock, self.hosts = room, room.clock, hosts
-        self.states = {camera_id: self._status(camera_id) for camera_id in hosts}
-        self.others = []
-        self.restart()
-
-    def restart(self):
-        self.operations = Operations(self.room.store, self.clock)
-        self.reader = OperationsReader(self.room.store)
-
-    def _status(self, camera_id, state=SightState.SEEING, fault=None, **more):
-        now = self.clock.now()
-        values = {"camera_id": camera_id, "name": f"{camera_id} 号", "state": state, "since": now} | more
-        reason = "" if fault is None else f"it is {fault.value}"
-        return CameraStatus(
-            **{"reason": reason, "last_look_at": None, "last_look_age_s": None, "fault": fault} | values
-        )
-
-    def break_down(self, *camera_ids, fault=Fault.UNREACHABLE, state=SightState.BLIND, **more):
-        for camera_id in camera_ids:
-            self.states[camera_id] = self._status(camera_id, state, fault, **more)
-
-    def mend(self, *camera_ids):
-        for camera_id in camera_ids:
-            self.states[camera_id] = self._status(camera_id)
-
-    def run(self, seconds):
-        for _ in range(round(seconds / STEP_S)):
-            self.clock.advance(STEP_S)
-            self.operations.step(list(self.states.values()), self.hosts, self.others)
-
-    def alerts(self, *, open_only=False):
-        return self.reader.alerts(open_only=open_only).items
-
-    def told(self):
-        """Return (kind, where, count) of every open alert, the oldest first."""
-        return [(one.kind.value, one.where, one.count) for one in reversed(self.alerts(open_only=True))]
+from tests.events.operations_kit import STEP_S, City
 
 
 @pytest.fixture
@@ -102,7 +58,7 @@ def test_only_what_lasts_is_told(city):
 
 
 def test_a_camera_that_keeps_coming_back_for_a_moment_is_told(city):
-    """A pause shorter than ten seconds does not begin a fault anew."""
+    """Its faults are added up; that it was well in between does not begin them anew."""
     for _ in range(8):
         city.break_down("c1")
         city.run(15)
@@ -262,15 +218,21 @@ def test_a_restart_goes_on_with_what_was_open(city):
     """Open alerts are taken up: nothing is told twice, and a picture fault waits until its camera is seen again."""
     city.break_down("c1", "c2")
     city.break_down("far", fault=Fault.FROZEN)
+    city.break_down("rec", fault=Fault.UNAUTHORIZED)
     city.run(70)
     before = {one.alert_id for one in city.alerts()}
     city.restart()
-    city.break_down("far", fault=None)  # not connected yet
+    city.break_down("far", "rec", fault=None)  # not connected yet
     city.run(50)
     city.break_down("far", fault=Fault.FROZEN)
+    city.break_down("rec", fault=Fault.UNAUTHORIZED)
     city.run(120)
     assert {one.alert_id for one in city.alerts()} == before
-    assert sorted(city.told()) == [("connection", "10.1.2.0/24", 2), ("picture", "10.9.9.9:554", 1)]
+    assert sorted(city.told()) == [
+        ("access", "nvr-3", 1),
+        ("connection", "10.1.2.0/24", 2),
+        ("picture", "10.9.9.9:554", 1),
+    ]
 
 
 def test_what_the_store_does_not_take_is_written_when_it_does(city, monkeypatch):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which faults are troubles, and what of them belongs together."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -77,9 +78,29 @@ def test_what_begins_together_in_one_network_is_one_group():
     assert shape(grouped(fresh, fresh, [], RULES)) == [(None, "10.1.2.0/24", ["a", "b", "c"])]
 
 
+def test_a_storm_does_not_go_on_for_ever():
+    """Single faults of an hour, each near the last, are no storm: after a quarter of an hour another group begins."""
+    fresh = [onset(f"c{at:04}", at) for at in range(0, 3_600, 200)]
+    groups = grouped(fresh, fresh, [], RULES)
+    assert [len(one.joining) for one in groups] == [5, 5, 5, 3]
+    known = Group("old", TroubleKind.CONNECTION, EVERYWHERE, 0.0, 800.0)
+    assert shape(grouped(fresh[4:6], fresh, [known], RULES)) == [
+        ("old", EVERYWHERE, ["c0800"]),
+        (None, "10.1.2.0/24", ["c1000"]),
+    ]
+
+
+def test_a_camera_that_waits_for_its_first_turn_is_no_trouble():
+    """As long as what it was promised is not broken."""
+    status = CameraStatus("c", "c", SightState.BLIND, "why", AT, None, None, Fault.NOT_VISITED, waits=True)
+    assert troubles_of([status], {}, AT) == []
+    (found,) = troubles_of([replace(status, waits=False)], {}, AT)
+    assert found.kind is TroubleKind.TURNS
+
+
 def test_what_begins_later_is_another_group():
     """Beyond five minutes it is a new happening, also beside a group that there is."""
-    known = Group("old", TroubleKind.CONNECTION, "10.1.2.0/24", 0.0)
+    known = Group("old", TroubleKind.CONNECTION, "10.1.2.0/24", 0.0, 0.0)
     fresh = [onset("a", 299), onset("b", 700)]
     assert shape(grouped(fresh, fresh, [known], RULES)) == [
         ("old", "10.1.2.0/24", ["a"]),
@@ -101,7 +122,7 @@ def test_a_storm_is_known_by_those_that_have_not_lasted_yet():
     likely = [onset(f"c{n}", n, place=f"10.1.{n}.0/24") for n in range(6)]
     (group,) = grouped(likely[:1], likely, [], RULES)
     assert (group.place, len(group.joining)) == (EVERYWHERE, 1)
-    known = Group("wide", group.kind, group.place, group.last_onset_mono_s)
+    known = Group("wide", group.kind, group.place, group.first_onset_mono_s, group.last_onset_mono_s)
     assert shape(grouped(likely[1:], likely, [known], RULES)) == [
         ("wide", EVERYWHERE, ["c1", "c2", "c3", "c4", "c5"])
     ]

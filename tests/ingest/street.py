@@ -93,6 +93,11 @@ def flat(level):
     return lambda luma: np.full_like(luma, level)
 
 
+def slope(low, high):
+    """Nothing but light that falls off to one side, as through paper before the lens."""
+    return np.repeat(np.linspace(low, high, WIDTH)[None, :], HEIGHT, axis=0)
+
+
 def lit(gain, offset=0.0):
     """The same under another light: around black (16)."""
     return lambda luma: (16 + (luma.astype(float) - 16) * gain + offset).clip(0, 255)

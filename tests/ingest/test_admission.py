@@ -4,6 +4,7 @@
 import random
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from ingest.admission import Admission, AdmissionLimits, Pace, Way
 
 HERE = Way("10.0.0.7:554", "nvr-1")
 THERE = Way("10.0.0.8:554", "10.0.0.8:554")
+FOR_EVIDENCE = replace(HERE, yields=True)
 
 
 def admission_of(**limits):
@@ -151,3 +153,87 @@ def test_whoever_waits_is_asked_for_even_where_a_holder_left_by_itself(stop):
         first.close()
         assert held.granted
         assert held.asked_back
+
+
+class Recorder:
+    """Streams that stand in line at one recorder."""
+
+    def __init__(self, sessions):
+        self.admission, self.sessions = admission_of(sessions={"nvr-1": sessions}), sessions
+        self._left, self.places = {}, []
+
+    def join(self, way):
+        stack = ExitStack()
+        place = stack.enter_context(self.admission.session(way))
+        self.places.append(place)
+        self._left[place] = stack
+        return place
+
+    def leave(self, place):
+        self.places.remove(place)
+        self._left.pop(place).close()
+
+    def those(self, *, yield_, granted):
+        return [one for one in self.places if one.yields == yield_ and one.granted == granted]
+
+
+def test_evidence_waits_until_a_session_is_free_and_gives_it_up_at_once():
+    """Eight cameras with eight sessions: an incident on one of them makes none of the others blind."""
+    recorder = Recorder(8)
+    looking = [recorder.join(HERE) for _ in range(8)]
+    evidence = recorder.join(FOR_EVIDENCE)
+    assert not evidence.granted
+    assert not any(one.asked_back for one in looking)
+    recorder.leave(looking.pop())
+    assert evidence.granted
+    again = recorder.join(HERE)
+    assert evidence.at_once
+    assert not any(one.asked_back for one in looking)
+    recorder.leave(evidence)
+    assert again.granted
+
+
+def test_evidence_that_waited_longer_comes_behind_a_stream_that_is_looked_at():
+    """Else it would be asked back as soon as it is open."""
+    recorder = Recorder(1)
+    holder, evidence, looking = (recorder.join(way) for way in (HERE, FOR_EVIDENCE, HERE))
+    recorder.leave(holder)
+    assert (evidence.granted, looking.granted) == (False, True)
+
+
+def test_evidence_takes_turns_in_what_is_left_over():
+    """Among themselves these streams are equals: the one that holds its session longest is asked, for its turn's end."""
+    recorder = Recorder(3)
+    looking = recorder.join(HERE)
+    oldest, newer, _ = (recorder.join(FOR_EVIDENCE) for _ in range(3))
+    asked = [(one.asked_back, one.at_once) for one in (looking, oldest, newer)]
+    assert asked == [(False, False), (True, False), (False, False)]
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(["look", "keep", "leave"]), st.integers(0, 30)), max_size=40),
+)
+def test_evidence_takes_no_session_from_a_stream_that_is_looked_at(sessions, steps):
+    """Whoever comes and goes, in whatever order: no session idles, and looking goes first."""
+    recorder = Recorder(sessions)
+    for step, which in steps:
+        before = {one: (one.granted, one.asked_back) for one in recorder.places}
+        if step != "leave":
+            recorder.join(HERE if step == "look" else FOR_EVIDENCE)
+        elif recorder.places:
+            recorder.leave(recorder.places[which % len(recorder.places)])
+        looking, waiting = (recorder.those(yield_=False, granted=granted) for granted in (True, False))
+        keeping, behind = (recorder.those(yield_=True, granted=granted) for granted in (True, False))
+        assert len(looking) + len(keeping) == min(sessions, len(recorder.places))
+        new = [one for one in recorder.places if before.get(one, (False, False))[0] != one.granted]
+        assert not waiting or not any(one.yields for one in new)
+        asked = [one for one in looking if one.asked_back and not before.get(one, (False, False))[1]]
+        assert len(asked) <= max(0, len(waiting) - len(keeping))
+        assert sum(one.at_once for one in keeping) >= min(len(waiting), len(keeping))
+        assert not any(one.at_once for one in looking)
+        assert sum(one.asked_back for one in looking + keeping) >= min(len(waiting), sessions)
+        assert sum(one.asked_back for one in keeping) >= min(len(waiting) + len(behind), len(keeping))
+    for place in list(recorder.places):
+        recorder.leave(place)
+    assert recorder.admission.busy == 0

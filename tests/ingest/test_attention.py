@@ -2,8 +2,10 @@
 """Cameras that take turns: what is promised is kept, what is spent is bounded, and nobody is forgotten."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +196,63 @@ def test_an_incident_keeps_its_place_from_the_suspicious():
         for other in [f"cam-{n}" for n in range(10)]:
             attention.visited(other, moment, Outcome.QUIET, 3.0)
     assert attention.plan(503.0).continuous == {"cam-8"}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"risk": 3.7}, True),
+        ({"place": "yard"}, True),
+        ({"mbit_per_s": 2.0}, False),
+        ({"recorder": "nvr"}, False),
+    ],
+)
+def test_a_camera_with_an_incident_is_watched_on_whatever_is_said_of_it(said, kept):
+    """An operator confirms what is on it, and its weight grows: it keeps its place, or gets it back at once."""
+    attention = Attention(fleet(10), Budget(8))
+    attention.promote("cam-9", 0.0)
+    assert attention.plan(0.0).continuous == {"cam-9"}
+    attention.change(replace(Watched("cam-9"), **said), 900.0)
+    assert (attention.by_s("cam-9") == INFINITE) is kept
+    assert attention.plan(900.0).continuous == {"cam-9"}
+    assert attention.by_s("cam-9") == INFINITE
+
+
+@pytest.mark.parametrize(
+    ("urgent", "stays", "back"), [(False, "cam-2", {"cam-2"}), (True, "cam-1", {"cam-1", "cam-2"})]
+)
+def test_who_leaves_when_the_share_shrinks(urgent, stays, back):
+    """A larger stream is added: who is merely suspicious leaves before an incident does, and an incident comes back."""
+    attention = Attention(fleet(10), Budget(12, mbit_per_s=40))
+    attention.promote("cam-1", 0.0, urgent=urgent)
+    attention.plan(0.0)
+    attention.visited("cam-2", 1.0, Outcome.SEEN, 1.0)
+    attention.promote("cam-2", 1.0)
+    assert attention.plan(1.0).continuous == {"cam-1", "cam-2"}
+    attention.add(Watched("large", mbit_per_s=36.0), 2.0)
+    assert attention.plan(2.0).continuous == {stays}
+    attention.remove("large", 3.0)
+    assert attention.plan(3.0).continuous == back
+
+
+@pytest.mark.parametrize(
+    ("before", "urgent", "watched"),
+    [(True, True, set()), (True, False, set()), (False, False, {"a"}), (False, True, {"a"})],
+)
+def test_a_quiet_visit_ends_what_was_suspected_before_it(before, urgent, watched):
+    """Whoever waits for a place and is quiet meanwhile needs none; what is found out during the visit is newer."""
+    attention = Attention([Watched("a"), Watched("b")], Budget(2))
+    attention.promote("b", 0.0)
+    attention.plan(0.0)
+    attention.visited("a", 3.0, Outcome.SUSPICIOUS, 3.0)
+    if before:
+        attention.promote("a", 4.0, urgent=urgent)
+    assert [visit.camera_id for visit in attention.plan(20.0).visit] == ["a"]
+    if not before:
+        attention.promote("a", 22.0, urgent=urgent)
+    attention.visited("a", 23.0, Outcome.QUIET, 3.0)
+    attention.demote("b", 24.0)
+    assert attention.plan(24.0).continuous == watched
 
 
 def test_a_camera_without_a_place_is_visited_sooner():

@@ -65,6 +65,16 @@ def test_cameras_of_a_bounded_recorder_take_turns():
     assert {item.camera_id for item in divided.held} == {item.camera_id for item in fleet(20)}
 
 
+def test_a_recorder_with_a_session_for_each_camera_bounds_nobody():
+    """Another recorder has too few: its cameras alone take turns."""
+    enough = [Watched(f"one-{n}", recorder="nvr-1") for n in range(16)]
+    short = [Watched(f"two-{n}", risk=4.0, recorder="nvr-2") for n in range(5)]
+    divided = divide([*short, *enough], Budget(1000, sessions={"nvr-1": 16, "nvr-2": 4}))
+    assert {item.recorder for item in divided.held} == {"nvr-1"}
+    assert len(divided.held) == 16
+    assert {item.recorder for item in divided.turns} == {"nvr-2"}
+
+
 def test_nobody_to_watch_is_nobody_held():
     """Without cameras there is nothing to divide."""
     assert divide([], Budget(3)).held == ()

@@ -58,6 +58,28 @@ def test_a_camera_removed_during_its_visit_holds_its_slot_until_the_end():
     assert len(attention.plan(3.0).visit) == 1
 
 
+@pytest.mark.parametrize("outcome", [Outcome.SUSPICIOUS, Outcome.FAILED, Outcome.REFUSED])
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_camera_changed_during_its_visit_is_tried_at_once(outcome, planned):
+    """What came of its old address says nothing of the new one: neither lost nor refused nor suspicious."""
+    attention = Attention([Watched("a")], Budget(4))
+    attention.plan(0.0)
+    attention.remove("a", 1.0)
+    attention.add(Watched("a", risk=2.0), 1.0)
+    if planned:
+        promised = attention.plan(1.0).promised
+        assert promised[-1].bound_s == pytest.approx(attention.bound_s("a"))
+    attention.visited("a", 2.0, outcome, 2.0)
+    attention.spend(Budget(4), 2.5)  # everything is put in order anew
+    plan = attention.plan(3.0)
+    assert [(visit.camera_id, visit.within_s) for visit in plan.visit] == [("a", Policy().within_s)]
+    assert plan.continuous == frozenset()
+    assert attention.bound_s("a") < Policy().refused_rest_s
+    assert attention.turns_taken("a", 3.0).visits == 0
+    attention.visited("a", 5.0, Outcome.QUIET, 2.0)
+    assert attention.turns_taken("a", 5.0).visits == 1
+
+
 def test_a_visit_of_a_removed_camera_promises_nothing():
     """What came of it is not counted, and its slot is free."""
     attention = Attention([Watched("a")], Budget(1))

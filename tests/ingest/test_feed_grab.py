@@ -4,10 +4,11 @@
 import random
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
-from gridwatch.core.clock import SystemClock
+from gridwatch.core.clock import ManualClock, SystemClock
 from gridwatch.core.redact import SecretUrl
 from ingest.admission import Admission, AdmissionLimits, Way
 from ingest.errors import NotFoundError, StreamEndedError, TimedOutError
@@ -52,6 +53,48 @@ def test_a_visit_is_bounded_by_time(camera_clip, serve, admission, stop):
     grabbed = grabber.grab(source_of(serve({"gate": camera_clip}).url()), WAY, print)
     assert 1 <= grabbed.keys < 10
     assert grabbed.took_s < 2
+
+
+class Slow:
+    """A camera that takes four seconds to open, and sends a key frame a second."""
+
+    def __init__(self, clock, make_packet):
+        self._clock, self._make = clock, make_packet
+
+    def __enter__(self):
+        self._clock.advance(4.0)
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def packets(self):
+        while True:
+            self._clock.advance(1.0)
+            yield self._make(self._clock.mono_s(), key=True)
+
+
+def test_the_time_of_a_visit_begins_with_the_first_byte_sent(make_packet, stop, until):
+    """Neither a line at its host nor at its recorder is charged to a camera; its own opening is."""
+    clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
+    admission = Admission(clock, random.Random(4), AdmissionLimits(per_host=1, sessions={"nvr": 1}))
+    grabber = Grabber(clock, admission, stop, want_keys=1000, within_s=7.5)
+    begun, results = [], []
+
+    def visit():
+        source = Slow(clock, make_packet)
+        results.append(grabber.grab(source, WAY, str, lambda: begun.append(clock.mono_s())))
+
+    thread = threading.Thread(target=visit)
+    with admission.opening(WAY, stop):
+        thread.start()
+        until(lambda: admission._hosts[WAY.host].waiting)
+        clock.advance(600.0)
+        assert begun == []
+    thread.join(10)
+    (grabbed,) = results
+    assert begun == [600.0]
+    assert (grabbed.began_mono_s, grabbed.opened_s, grabbed.took_s, grabbed.keys) == (600.0, 4.0, 8.0, 4)
 
 
 def test_a_visit_that_brings_no_key_frame_has_failed(make_packet, admission, stop):

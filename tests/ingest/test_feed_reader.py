@@ -11,10 +11,11 @@ from gridwatch.core.camera import Fault
 from gridwatch.core.clock import SystemClock
 from ingest.admission import Admission, AdmissionLimits, Way
 from ingest.backoff import Backoff
-from ingest.errors import NotFoundError, StreamEndedError
+from ingest.errors import NotFoundError, StreamEndedError, TimedOutError
 from ingest.reader import StreamReader
 
 WAY = Way("10.0.0.7:554", "nvr")
+FOR_EVIDENCE = Way("10.0.0.7:554", "nvr", yields=True)
 
 
 class LateClock(SystemClock):
@@ -32,6 +33,7 @@ class Noting:
     def __init__(self, camera_id="cam", *, busy=False):
         self.camera_id, self.is_busy = camera_id, busy
         self.told, self.taken, self.rates = [], [], []
+        self.in_vain, self.clock, self.decoded_at = False, None, None
 
     def connecting(self):
         self.told.append("connecting")
@@ -47,6 +49,8 @@ class Noting:
 
     def take(self, packet):
         self.taken.append(packet)
+        if self.clock is not None:  # it can be decoded
+            self.decoded_at = self.clock.mono_s()
 
     def rate(self, pictures_per_s, announced_per_s):
         self.rates.append((pictures_per_s, announced_per_s))
@@ -55,7 +59,10 @@ class Noting:
         return self.is_busy
 
     def comes_to_nothing(self):
-        return False
+        return self.in_vain
+
+    def decoded_mono_s(self):
+        return self.decoded_at
 
 
 class Steady:
@@ -90,12 +97,12 @@ def read(clock):
     """Return a function that starts a reader; it is stopped when the test ends."""
     started = []
 
-    def start(receiver, *sources, limits=None):
+    def start(receiver, *sources, limits=None, way=WAY):
         admission = limits if isinstance(limits, Admission) else Admission(clock, random.Random(1), limits)
         reader = StreamReader(
             receiver,
             [lambda source=source: source for source in sources],
-            way=WAY,
+            way=way,
             clock=clock,
             backoff=Backoff(random.Random(3), base_s=0.02, cap_s=0.04),
             admission=admission,
@@ -198,3 +205,121 @@ def test_a_stop_during_a_wait_between_tries_is_heard_at_once(read, make_packet, 
     assert reader.join(5)
     assert time.monotonic() - began < 1.5
     assert threading.active_count() < 50
+
+
+class Brief(Steady):
+    """A source that brings so many packets, some time after each other, and then stalls or breaks."""
+
+    def __init__(self, packet, clock, *, every_s=0.0, packets=1, stall_s=0.0):
+        super().__init__(packet)
+        self._clock, self._every_s, self._packets, self._stall_s = clock, every_s, packets, stall_s
+
+    def packets(self):
+        for number in range(self._packets):
+            self._clock.late_s += self._every_s if number else 0.0
+            yield self._packet
+        self._clock.late_s += self._stall_s
+        raise TimedOutError("no picture for 12 s")
+
+
+class Hanging(Steady):
+    """A source that brings one packet, and does not let go until it is told to."""
+
+    def __init__(self, packet, release):
+        super().__init__(packet)
+        self._release = release
+
+    def packets(self):
+        yield self._packet
+        self._release.wait(30)
+        raise StreamEndedError("it is off")
+
+
+def more(receiver, until):
+    """Wait for two more packets."""
+    before = len(receiver.taken)
+    until(lambda: len(receiver.taken) >= before + 2)
+
+
+def test_a_stream_of_which_no_picture_comes_is_left_after_three_tries(read, make_packet, until, clock):
+    """Packets come and none can be decoded: that is a failure of this stream like any other."""
+    receiver, first, second = Noting(), *(Steady(make_packet(1.0, key=True)) for _ in range(2))
+    reader = read(receiver, first, second)
+    receiver.in_vain = True
+    for times in (1, 2, 3):
+        until(lambda times=times: len(first.opened_at) == times)
+        more(receiver, until)
+        clock.late_s += 31
+        more(receiver, until)
+        reader.check()
+        until(lambda times=times: reader.failures == times)
+    until(lambda: second.opened_at)
+    more(receiver, until)
+    assert receiver.told.count(("no picture comes of its packets", Fault.DAMAGED)) == 3
+    assert (len(first.opened_at), receiver.told[-1]) == (3, "second")
+
+
+def test_a_stream_that_stalls_after_a_picture_is_left_after_three_tries(read, make_packet, until, clock):
+    """The time in which it stalls is none in which it was good; tried again, it costs one try and not three."""
+    receiver, first = Noting(), Brief(make_packet(1.0, key=True), clock, stall_s=12.5)
+    second = Steady(make_packet(1.0, key=True))
+    receiver.clock = clock
+    reader = read(receiver, first, second)
+    until(lambda: second.opened_at)
+    assert len(first.opened_at) == 3
+    more(receiver, until)
+    clock.late_s += 61
+    until(lambda: len(second.opened_at) == 2)
+    more(receiver, until)
+    assert (len(first.opened_at), reader.failures) == (4, 4)
+
+
+def test_a_stream_that_breaks_after_some_good_time_is_not_left(read, make_packet, until, clock):
+    """It was seen by for 11 s each time: that is no failure in a row."""
+    receiver, first = Noting(), Brief(make_packet(1.0, key=True), clock, every_s=11.0, packets=2)
+    receiver.clock, second = clock, Steady(make_packet(1.0, key=True))
+    read(receiver, first, second)
+    until(lambda: len(first.opened_at) >= 6)
+    assert not second.opened_at
+
+
+def test_a_stream_that_hangs_is_left_and_not_tried_while_its_thread_stays(read, make_packet, until, clock):
+    """Another thread could not be left behind: the second stream is read until the first one's thread has ended."""
+    receiver, release = Noting(), threading.Event()
+    first, second = Hanging(make_packet(1.0, key=True), release), Steady(make_packet(1.0, key=True))
+    receiver.clock = clock
+    reader = read(receiver, first, second)
+    try:
+        until(lambda: receiver.taken)
+        clock.late_s += 31
+        assert reader.check()
+        until(lambda: second.opened_at)
+        more(receiver, until)
+        clock.late_s += 61
+        more(receiver, until)
+        more(receiver, until)
+        assert len(first.opened_at) == 1
+    finally:
+        release.set()
+    until(lambda: len(first.opened_at) == 2)
+
+
+def test_a_session_for_evidence_is_given_at_once_to_a_stream_that_is_looked_at(
+    read, make_packet, until, clock
+):
+    """It was not held for its turn, which no camera has to wait for; nothing counts as a failure."""
+    limits = AdmissionLimits(per_s=1000, sessions={"nvr": 1}, turn_s=100.0)
+    admission = Admission(clock, random.Random(1), limits)
+    keeping, looking = Noting("main"), Noting("sub")
+    kept, looked = Steady(make_packet(1.0, key=True)), Steady(make_packet(1.0, key=True))
+    keeper = read(keeping, kept, limits=admission, way=FOR_EVIDENCE)
+    until(lambda: keeping.taken)
+    read(looking, looked, limits=admission)
+    until(lambda: looking.taken and keeping.told[-1] == "waiting")
+    assert len(kept.closed_at) == 1
+    assert keeper.failures == 0
+    clock.late_s += 1000
+    more(looking, until)
+    more(looking, until)
+    assert not looked.closed_at
+    assert len(kept.opened_at) == 1

@@ -11,6 +11,8 @@ from gridwatch.core.redact import SecretUrl
 from ingest.admission import Admission, AdmissionLimits
 from ingest.backoff import Backoff
 from ingest.decoder import KeyDecoder
+from ingest.errors import DamagedError
+from ingest.evidence_feed import EvidenceFeed
 from ingest.feed import Feed
 from ingest.intake import CameraIntake
 from ingest.rtsp import RtspOptions, RtspSource
@@ -83,13 +85,77 @@ def test_a_first_stream_that_is_back_stays():
     assert choice.which == 0
 
 
+def test_a_stream_that_opens_and_shows_little_is_left_like_one_that_cannot_be_had():
+    """What counts is for how long there were pictures; ten seconds of them begin the count anew."""
+    choice = StreamChoice(2)
+    for good_s in (0.5, 9.9, 12.0, 0.0):
+        assert not choice.failed(good_s)
+    assert choice.which == 0
+    choice.failed(0.0)
+    assert choice.which == 1
+
+
+def test_a_trial_that_shows_nothing_goes_back_to_the_second_at_once():
+    """It works, and must not be left for three tries of one that does not."""
+    choice = StreamChoice(2)
+    choice.failed(0.0, lasting=True)
+    choice.opened(0.0)
+    assert choice.is_over(60.0)
+    choice.opened(60.5)
+    assert choice.failed(0.3)
+    assert choice.which == 1
+
+
+class Visits:
+    """Visits to one camera: which stream each went to, and when a picture was last decoded."""
+
+    def __init__(self, *, sub_decodes):
+        self.choice, self.decodes, self.decoded_mono_s = StreamChoice(2), (sub_decodes, True), None
+
+    def one(self, now):
+        self.choice.visiting(now, self.decoded_mono_s)
+        which = self.choice.which
+        self.choice.opened(now + 1)
+        if self.decodes[which]:
+            self.decoded_mono_s = now + 2
+        return which
+
+
+def test_visits_without_a_picture_count_as_failures():
+    """A visit is over before its pictures are decoded: what came of it is known at the next."""
+    visits = Visits(sub_decodes=False)
+    assert [visits.one(now) for now in range(0, 200, 20)] == [0, 0, 0, 1, 1, 1, 1, 0, 1, 1]
+
+
+def test_visits_that_brought_pictures_begin_the_count_anew():
+    """Three failures in a week are not three in a row."""
+    visits = Visits(sub_decodes=True)
+    for now in range(0, 400, 40):
+        assert visits.one(now) == 0
+        visits.choice.visiting(now + 20, visits.decoded_mono_s)
+        visits.choice.failed(0.0)
+    assert visits.choice.which == 0
+    assert not visits.choice.away
+
+
+def test_visits_that_follow_each_other_closely_do_not_put_the_retry_off():
+    """Each of them opens the second stream; the first is tried again a minute after the first of them all the same."""
+    choice = StreamChoice(2)
+    choice.failed(0.0, lasting=True)
+    for now in range(0, 60, 5):
+        choice.opened(float(now))
+        assert not choice.is_over(now + 4.0)
+    assert choice.is_over(60.0)
+
+
 class Looked:
     """A feed with one or two streams, and a decoder in place of the pool."""
 
-    def __init__(self, camera_id, urls, admission, recorder=""):
-        clock = SystemClock()
+    def __init__(self, camera_id, urls, admission, recorder="", clock=None):
+        clock = clock or SystemClock()
         self.camera = Camera(camera_id, "", SecretUrl(urls[-1]), recorder=recorder)
-        self.intake, self.decoder, self.widths = CameraIntake(self.camera, clock), KeyDecoder(), []
+        self.intake, self.decoder = CameraIntake(self.camera, clock), KeyDecoder()
+        self.widths, self.damaged = [], 0
         sources = [self.source(SecretUrl(url), clock) for url in urls]
         backoff = Backoff(random.Random(3), base_s=0.05, cap_s=0.1)
         self.feed = Feed(
@@ -100,7 +166,12 @@ class Looked:
         return lambda: RtspSource(self.camera.camera_id, url, clock, QUICK)
 
     def deliver(self, packet):
-        frame = self.decoder.decode(packet)
+        try:
+            frame = self.decoder.decode(packet)
+        except DamagedError as error:
+            self.intake.damaged(error.reason)
+            self.damaged += 1
+            return
         self.widths.append(frame.width)
         self.intake.see(packet, frame)
 
@@ -180,10 +251,15 @@ def test_packets_that_come_to_nothing_end_a_stream(camera_clip, serve, until):
     clock, delivered = LateClock(), []
     camera = Camera("cam", "", SecretUrl(serve({"gate": camera_clip}).url()))
     intake = CameraIntake(camera, clock)
+
+    def deliver(packet):
+        delivered.append(packet)
+        intake.damaged("a key frame cannot be decoded")  # as the shared decoders do
+
     feed = Feed(
         intake,
         lambda: RtspSource("cam", camera.url, clock, QUICK),
-        delivered.append,
+        deliver,
         clock=clock,
         backoff=Backoff(random.Random(3), base_s=0.05, cap_s=0.1),
         admission=Admission(clock, random.Random(4)),
@@ -212,3 +288,68 @@ def test_packets_that_come_to_nothing_end_a_stream(camera_clip, serve, until):
     assert (feed.opened, feed.failures) == (2, 1)
     feed.stop()
     assert feed.join(5)
+
+
+def test_a_second_stream_that_cannot_be_decoded_is_left_for_the_main_one(make_clip, serve, look, until):
+    """Encrypted, or garbage: three tries, then main; tried again, it costs no more than that one try."""
+    clips = {"sub": make_clip("sub.mp4", size=(160, 96), fps=20, gop=5), "main": make_clip(fps=20, gop=5)}
+    served, clock = serve(clips), LateClock()
+    served.fault("garbage", camera="sub", mode="slices")
+    admission = Admission(clock, random.Random(4))
+    looked = look("cam", [served.url("sub"), served.url("main")], admission, clock=clock)
+    feed = looked.feed
+
+    def in_vain():
+        """Let half a minute of the stream that is read now pass."""
+        for late_s in (0, 31):
+            clock.late_s += late_s
+            before = looked.damaged
+            until(lambda before=before: looked.damaged >= before + 2)
+        opened, failed = feed.opened, feed.failures
+        feed.check()
+        until(lambda: feed.failures == failed + 1 and feed.opened == opened + 1)
+
+    for _ in range(3):
+        in_vain()
+    until(lambda: len(looked.widths) >= 2)
+    assert set(looked.widths) == {320}
+    assert Note.SUB_STREAM_AWAY in looked.status.notes
+    clock.late_s += 61
+    until(lambda: feed.opened == 5)
+    in_vain()
+    seen = len(looked.widths)
+    until(lambda: len(looked.widths) >= seen + 2)
+    assert set(looked.widths) == {320}
+    assert (feed.opened, feed.failures) == (6, 4)
+
+
+def test_a_main_stream_for_evidence_takes_no_session_from_what_is_looked_at(make_clip, serve, look, until):
+    """It has the session while nobody looks; whoever looks keeps it, however long evidence has waited."""
+    clip = make_clip(fps=20, gop=5, pictures=40)
+    served, clock = serve({"sub": clip, "main": clip}), LateClock()
+    limits = AdmissionLimits(per_s=100, sessions={"nvr": 1}, turn_s=30.0)
+    admission = Admission(clock, random.Random(4), limits)
+    camera = Camera("cam", "", SecretUrl(served.url("main")), recorder="nvr")
+    evidence = EvidenceFeed(
+        camera,
+        lambda: RtspSource("cam", camera.url, clock, QUICK),
+        clock=clock,
+        backoff=Backoff(random.Random(3), base_s=0.05, cap_s=0.1),
+        admission=admission,
+    )
+    evidence.hold(float("inf"))
+    try:
+        until(lambda: evidence.ring.bytes)
+        looked = look("cam", [served.url("sub")], admission, recorder="nvr", clock=clock)
+        until(lambda: looked.widths)
+        until(lambda: "free session" in evidence.trouble)
+        clock.late_s += 1000
+        seen = len(looked.widths)
+        until(lambda: len(looked.widths) >= seen + 3)
+        assert (looked.feed.opened, looked.feed.failures, evidence.failures) == (1, 0, 0)
+        assert "free session" in evidence.trouble
+        looked.feed.stop()
+        until(lambda: evidence.trouble == "")
+    finally:
+        evidence.stop()
+        assert evidence.join(5)

@@ -7,7 +7,9 @@ import av
 import numpy as np
 import pytest
 
+from gridwatch.core.look import LookReason
 from ingest import annexb
+from ingest.decoder import KeyDecoder, open_context
 from ingest.errors import DamagedError
 from ingest.follow import Cadence, Follower
 
@@ -141,6 +143,28 @@ def test_what_is_held_back_is_bounded(make_clip, packets_of, monkeypatch):
         follow_on = [follower.decode(packet) for packet in packets]
         assert not any(follow_on)
     assert len(follower._waiting) == 64
+
+
+def test_a_group_from_memory_is_decoded_on_the_cpu(
+    following_intake, clock, quiet_clip, packets_of, monkeypatch
+):
+    """A decoder on the GPU costs more to make than a group to decode; the key frames' own is made once."""
+    opened, looks = [], []
+
+    def open_cuda(codec):
+        opened.append(codec)
+        return open_context(codec)
+
+    monkeypatch.setattr("ingest.decoder._open_cuda", open_cuda)
+    monkeypatch.setattr(following_intake._hint, "take", lambda _packet: False)
+    decoder = KeyDecoder("cuda")
+    for packet in packets_of(quiet_clip(8.2, [(6.7, 8.2)])):
+        clock.advance_to(packet.at_mono_s)
+        if LookReason.FOLLOW not in looks and (admitted := following_intake.take(packet)) is not None:
+            for shown, frame in following_intake.pictures(decoder, admitted):
+                looks += [look.why for look in following_intake.see(shown, frame)]
+    assert LookReason.FOLLOW in looks
+    assert opened == ["h264"]
 
 
 def test_a_cadence_lets_a_picture_through_every_so_often():

@@ -67,6 +67,7 @@ def test_groups_in_memory_are_decoded_at_a_bounded_rate():
     assert [budget.may_decode_group(at) for at in times] == [True] * 3 + [False] * 2 + [True] + [
         False
     ] * 2 + [True] * 3 + [False] * 2
+    assert budget.refused_groups == 6
 
 
 @given(

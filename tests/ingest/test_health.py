@@ -33,7 +33,10 @@ def dome():
 FAULTS = [
     (Fault.BLACK, scene.flat(17), 15),
     (Fault.WASHED_OUT, lambda luma: 235 - (235 - luma.clip(16, 235)) * 0.1, 25),
-    (Fault.WASHED_OUT, scene.flat(140), 25),
+    (Fault.COVERED, scene.flat(140), 25),
+    (Fault.COVERED, scene.flat(230), 25),
+    (Fault.COVERED, lambda luma: scene.slope(130, 170), 25),
+    (Fault.COVERED, lambda luma: scene.slope(200, 235), 25),
     (Fault.COVERED, scene.covered(0.85), 25),
     (Fault.COVERED, scene.flat(50), 25),
     (Fault.BLURRED, scene.blurred(1.2), 35),
@@ -161,7 +164,7 @@ def test_the_home_view_outlasts_a_restart(camera):
     assert set(again.show(60)) == {None}
     turned = scene.Camera(PictureHealth(home=camera.health.home()), seed=8)
     assert Fault.MOVED in turned.show(60, scene.shifted(60, 0))
-    assert camera.health.home().dtype == np.uint8
+    assert camera.health.home().views.dtype == np.uint8
     assert PictureHealth().home() is None
 
 

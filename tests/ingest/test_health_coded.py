@@ -25,13 +25,13 @@ def planes():
     return np.vstack([luma, np.full((SIZE[1] // 2, SIZE[0]), 128, np.uint8)])
 
 
-def pictures(treat, *, is_still):
+def pictures(treat, *, is_still, bad):
     noisy, quiet = treatments.noisy(2.0), planes()
     fixed = noisy(quiet)
-    for index in range((LIVE + BAD + BACK) * GOP_PICTURES):
+    for index in range((LIVE + bad + BACK) * GOP_PICTURES):
         key = index // GOP_PICTURES
         picture = noisy(quiet)
-        if LIVE <= key < LIVE + BAD:
+        if LIVE <= key < LIVE + bad:
             picture = treat(fixed if is_still else picture)
         yield Picture(picture, index % GOP_PICTURES == 0)
 
@@ -40,18 +40,22 @@ def pictures(treat, *, is_still):
 def watch(tmp_path, clock):
     """Return a function that codes a camera's life, and returns what each of its key frames said."""
 
-    def watch(treat=treatments.untouched, *, is_still=False, **coding):
+    def watch(treat=treatments.untouched, *, is_still=False, bad=BAD, restart_at=None, **coding):
         asked = {"bit_rate": 900_000, "preset": "ultrafast", **coding}
         how = Coding(width=SIZE[0], height=SIZE[1], fps=Fraction(10), **asked)
-        write_clip(tmp_path / "life.mp4", how, pictures(treat, is_still=is_still))
+        write_clip(tmp_path / "life.mp4", how, pictures(treat, is_still=is_still, bad=bad))
         health, decoder = PictureHealth(), KeyDecoder()
         with FileSource("cam", tmp_path / "life.mp4", clock) as source:
             frames = (decoder.decode(packet) for packet in source.packets() if packet.is_key)
             small = (
                 cv2.resize(frame.luma(), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for frame in frames
             )
-            seen = [health.see(luma, index * KEY_S) for index, luma in enumerate(small)]
-        assert len(seen) == LIVE + BAD + BACK
+            seen = []
+            for index, luma in enumerate(small):
+                if index == restart_at:
+                    health = PictureHealth(home=health.home())
+                seen.append(health.see(luma, index * KEY_S))
+        assert len(seen) == LIVE + bad + BACK
         return seen
 
     return watch
@@ -63,6 +67,7 @@ def watch(tmp_path, clock):
         (Fault.FROZEN, treatments.untouched, True),
         (Fault.BLACK, treatments.black(1.0), True),
         (Fault.WASHED_OUT, treatments.washed_out(0.1), False),
+        (Fault.COVERED, treatments.washed_out(0.0), False),  # white paper before the lens
         (Fault.BLURRED, treatments.blurred(0.012), False),
         (Fault.COVERED, treatments.covered(0.9), False),
         (Fault.MOVED, treatments.moved(0.2, 0.1), False),
@@ -85,6 +90,20 @@ def test_a_picture_frozen_before_a_better_encoder_is_frozen(watch):
     assert {one.fault for one in seen[:LIVE]} == {None}
     assert seen[LIVE + BAD - 1].fault is Fault.FROZEN
     assert seen[-1].fault is None
+
+
+@pytest.mark.parametrize(
+    "coding", [{}, {"bit_rate": 2_000_000, "preset": "veryfast"}], ids=["alike", "by noise"]
+)
+def test_a_picture_that_was_frozen_before_a_restart_is_frozen_after_it(watch, coding):
+    """Whether the encoder comes back to the same picture, or only its noise tells: within 45 s, and well when it is live."""
+    again = LIVE + BAD
+    seen = watch(is_still=True, bad=2 * BAD, restart_at=again, **coding)
+    assert {one.fault for one in seen[:LIVE]} == {None}
+    assert seen[again - 1].fault is Fault.FROZEN
+    assert seen[again].fault is None
+    assert {one.fault for one in seen[again + 23 : LIVE + 2 * BAD]} == {Fault.FROZEN}
+    assert seen[-1] == Seen(None, at_home=True)
 
 
 @pytest.mark.parametrize("bit_rate", [150_000, 900_000])

@@ -135,6 +135,24 @@ def test_a_memory_that_is_too_small_is_said(clock, make_packet):
     assert intake.sight.status().notes == (Note.RING_SHORT,)
 
 
+def test_a_memory_of_the_main_stream_that_is_too_small_is_said(intake, make_packet):
+    """It is the camera's clips that lack the time before; said while it is so."""
+    notes = []
+    for second, short in enumerate((False, True, True, False)):
+        intake.main_short = short
+        intake.take(make_packet(2.0 * second, key=True))
+        notes.append(intake.sight.status().notes)
+    assert notes == [(), (Note.RING_SHORT,), (Note.RING_SHORT,), ()]
+
+
+def test_an_endless_group_beyond_the_memory_is_said(clock, make_packet):
+    """No key frame comes to say it at: clips of such a camera show nothing."""
+    intake = CameraIntake(CAMERA, clock, ring=Ring(max_bytes=3000))
+    for i in range(60):
+        intake.take(make_packet(i / 4, key=i == 0))
+    assert intake.sight.status().notes == (Note.RING_SHORT, Note.NO_KEY_FRAMES)
+
+
 class Health:
     """Judges each picture as it is told to, and remembers what it was shown."""
 

@@ -201,12 +201,28 @@ def test_a_nudge_does_not_replace_what_waits(following_intake, clock, make_packe
     """While a decoder has not come for the last one, none is handed out; one that got lost is, after 2 s."""
     following_intake.take(make_packet(0.0, key=True))
     following_intake.follow(Interest.FORMING)
-    handed = [at / 10 for at in range(1, 60) if following_intake.take(make_packet(at / 10)) is not None]
+    given = [following_intake.take(make_packet(at / 10)) for at in range(1, 60)]
+    waiting = [packet for packet in given if packet is not None]
+    handed = [packet.at_mono_s for packet in waiting]
     assert handed[0] == pytest.approx(0.1)
     assert np.diff(handed) == pytest.approx([2.0, 2.0], abs=0.11)
-    list(following_intake.pictures(KeyDecoder(), make_packet(4.1)))
+    list(following_intake.pictures(KeyDecoder(), waiting[-1]))
     handed = [at / 10 for at in range(60, 64) if following_intake.take(make_packet(at / 10)) is not None]
     assert handed == [pytest.approx(6.0)]
+
+
+def test_a_hint_does_not_replace_a_key_frame_that_waits(clock, quiet_clip, packets_of, monkeypatch):
+    """Handed out before the decoder begins with the one before: it waits all the same, and no group may be decoded instead."""
+    intake, decoder = CameraIntake(CAMERA, clock, follow=FollowBudget(0)), KeyDecoder()
+    monkeypatch.setattr(intake._hint, "take", lambda packet: not packet.is_key)
+    packets = packets_of(quiet_clip(6))
+    first = intake.take(packets[0])
+    second = [given for packet in packets[1:21] if (given := intake.take(packet)) is not None]
+    assert [*intake.pictures(decoder, first)] != []
+    assert second == [packets[20]]
+    assert intake.take(packets[21]) is None
+    assert [shown for shown, _ in intake.pictures(decoder, packets[20])] == [packets[20]]
+    assert intake.take(packets[22]) is packets[22]
 
 
 class Threads:

@@ -200,6 +200,15 @@ def test_the_cameras_clock_is_told_for_each_picture():
     ]
 
 
+def test_a_report_that_is_a_minute_old_tells_nothing_any_more():
+    """A camera that has stopped reporting may have another clock by now."""
+    report = framed(sender_report(1_700_000_000, 0), 1)
+    pictures = [framed(rtp(IDR, i, 90_000 * after_s, mark=True)) for i, after_s in enumerate((0, 60, 61))]
+    stream = opened(Bytes(answers_until_play() + report + b"".join(pictures)))
+    known = [stream.camera_at(unit) is not None for unit in itertools.islice(stream.units(), 3)]
+    assert known == [True, True, False]
+
+
 def test_who_asks_again_goes_on():
     """The first picture comes once, and a second iterator begins where the one before was left."""
     stream = opened(Bytes(answers_until_play() + b"".join(stream_of(6))))

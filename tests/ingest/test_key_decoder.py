@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gridwatch.core.frame import Frame
-from ingest.decoder import KeyDecoder, open_context
+from ingest.decoder import KeyDecoder, Refusals, open_context
 from ingest.errors import DamagedError
 
 
@@ -118,16 +118,123 @@ class Refusing:
         raise NotImplementedError("no such profile")
 
 
+class Gpu:
+    """A GPU in the place of which the CPU decodes, but not while it refuses."""
+
+    def __init__(self):
+        self.refuses, self.asked, self.opened = False, 0, 0
+
+    def open(self, codec):
+        self.opened += 1
+        self._context = open_context(codec)
+        return self
+
+    def decode(self, unit):
+        self.asked += unit is not None
+        if self.refuses:
+            raise NotImplementedError("no such profile")
+        return self._context.decode(unit)
+
+    def flush_buffers(self):
+        self._context.flush_buffers()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    gpu = Gpu()
+    monkeypatch.setattr("ingest.decoder._open_cuda", gpu.open)
+    return gpu
+
+
+@pytest.fixture
+def key(make_clip, packets_of):
+    """Return a function that makes a key frame of a camera."""
+    packet = keys(packets_of(make_clip()))[0]
+    return lambda camera_id, session=1: replace(packet, camera_id=camera_id, session=session)
+
+
 def test_a_gpu_that_refuses_what_the_cpu_decodes_is_left(make_clip, packets_of, monkeypatch):
-    """Every key frame is decoded all the same; after three the GPU is asked no more."""
+    """Every key frame is decoded all the same; after three cameras in a row the GPU is asked no more."""
     refusing = Refusing()
     monkeypatch.setattr("ingest.decoder._open_cuda", lambda _codec: refusing)
     decoder = KeyDecoder("cuda")
     packets = keys(packets_of(make_clip(gop=4, pictures=24)))
+    packets = [replace(packet, camera_id=f"cam-{i}") for i, packet in enumerate(packets)]
+    assert len(packets) > 3
     with capture_logs() as log:
         assert all(decoder.decode(packet).width == 320 for packet in packets)
     assert (refusing.asked, decoder.device) == (3, "cpu")
     assert [entry["reason"] for entry in log] == ["a key frame cannot be decoded (no such profile)"]
+
+
+def test_one_stream_that_a_gpu_refuses_takes_it_from_nobody(gpu, key):
+    """It is tried twice and then left to the CPU; as the only camera, too. The GPU stays with the others."""
+    decoder = KeyDecoder("cuda")
+    gpu.refuses = True
+    for _ in range(10):
+        assert decoder.decode(key("odd")).width == 320
+    assert (gpu.asked, decoder.device) == (2, "cuda")
+    assert (decoder.device_for(key("odd")), decoder.device_for(key("usual"))) == ("cpu", "cuda")
+    opened, gpu.refuses = gpu.opened, False
+    for _ in range(10):
+        decoder.decode(key("usual"))
+        decoder.decode(key("odd"))
+    assert (gpu.asked, gpu.opened, decoder.device) == (12, opened + 1, "cuda")
+
+
+def test_a_stream_that_begins_anew_is_tried_anew(gpu, key):
+    """Somebody may have set the camera to another profile."""
+    decoder = KeyDecoder("cuda")
+    for session, asked in ((1, 2), (2, 4)):
+        gpu.refuses = True
+        for _ in range(5):
+            decoder.decode(key("cam", session))
+        assert gpu.asked == asked
+    gpu.refuses = False
+    decoder.decode(key("cam", 3))
+    assert gpu.asked == 5
+
+
+def test_a_refusal_between_pictures_that_were_decoded_is_forgotten(gpu, key):
+    """Once the device was full; and three cameras that are refused now and then are not three in a row."""
+    decoder = KeyDecoder("cuda")
+    for number in range(12):
+        gpu.refuses = number % 2 == 0
+        decoder.decode(key(f"cam-{number % 2}"))
+        gpu.refuses = False
+        decoder.decode(key(f"cam-{number % 2}"))
+    for number in range(12):
+        gpu.refuses = number % 3 < 2
+        decoder.decode(key(f"other-{number}"))
+    assert (gpu.asked, decoder.device) == (36, "cuda")
+
+
+def test_what_is_known_of_refusals_is_bounded(key):
+    """Cameras come and go for years; the oldest is tried once more."""
+    refusals, packet = Refusals(), key("cam")
+    for number in range(5000):
+        refusals.add(replace(packet, camera_id=f"cam-{number}"))
+        refusals.add(replace(packet, camera_id=f"cam-{number}"))
+    assert len(refusals._of) == 4096
+    assert not refusals.stands(replace(packet, camera_id="cam-0"))
+    assert refusals.stands(replace(packet, camera_id="cam-4999"))
+
+
+def test_decoders_share_the_device_s_context_where_they_can(monkeypatch):
+    """A context of its own costs each a second of CPU; where the shared one cannot be had it is better than none."""
+    asked, shared = [], open_context("h264")
+
+    def open_with(_codec, options):
+        asked.append(options)
+        if options and len(asked) > 1:
+            raise ValueError("the primary context is active with incompatible flags")
+        return shared
+
+    monkeypatch.setattr("ingest.decoder._open_with", open_with)
+    assert open_context("h264", "cuda") is shared
+    assert asked == [{"primary_ctx": "1"}]
+    assert open_context("h264", "cuda") is shared
+    assert asked[1:] == [{"primary_ctx": "1"}, {}]
 
 
 def test_damage_is_no_reason_to_leave_a_gpu(make_clip, packets_of, monkeypatch):

@@ -99,6 +99,21 @@ def test_a_stream_without_a_second_key_frame_has_no_group_of_pictures(make_packe
     assert facts.fps == pytest.approx(1)
 
 
+def test_a_picture_that_only_begins_a_gradual_refresh_is_no_key_frame(make_clip, packets_of, clock):
+    """It is called one, and shows one column: with such alone every picture has to be decoded."""
+    refreshed = {"x264-params": "intra-refresh=1:keyint=20:scenecut=0"}
+    packets = packets_of(make_clip(gop=20, pictures=60, **refreshed))
+    called = [packet.is_key for packet in packets].count(True)
+    assert called > 1
+    facts, picture = examine(Given(packets), clock, ALL)
+    assert (facts.keys, facts.refreshes, facts.gop_s) == (1, called - 1, None)
+    assert picture is not None
+    from_the_middle, picture = examine(Given(packets[1:]), clock, ALL)
+    assert (from_the_middle.keys, from_the_middle.refreshes, picture) == (0, called - 1, None)
+    assert from_the_middle.profile == facts.profile != ""
+    assert examine(Given(packets), clock, ProbeBounds(keys=2, at_least_s=0))[0].pictures < len(packets)
+
+
 def test_what_came_before_a_break_is_told_with_its_reason(make_packet, clock):
     """One that breaks off before anything came is an error."""
     packets = [make_packet(0, key=True), make_packet(1)]
@@ -131,6 +146,11 @@ def test_reading_ends_after_its_bounds(make_packet, clock):
     assert (facts.keys, facts.seconds, seen) == (4, 7, [float(second) for second in range(8)])
     endless = [make_packet(at, key=at == 0) for at in range(100)]
     assert examine(Slow(endless), clock, ProbeBounds(keys=3, at_least_s=7, at_most_s=50))[0].seconds == 50
+
+    waits = ProbeBounds(keys=3, at_least_s=7, at_most_s=10, group_s=25)
+    late = [make_packet(at, key=at in (0, 12)) for at in range(100)]
+    read_s = [examine(Slow(given), clock, waits)[0].seconds for given in (packets, late, endless)]
+    assert read_s == [7, 12, 25], "for longer while no group of pictures was seen whole"
 
 
 @pytest.mark.parametrize("transport", Transport)

@@ -146,6 +146,17 @@ def test_one_report_that_is_wrong_moves_nothing(clock):
     assert (captured_at - clock.now()).total_seconds() == pytest.approx(0.5)
 
 
+def test_times_that_stand_still_tell_no_clock(clock):
+    """What the camera reports is reckoned from them: it would be wrong by as much as has passed."""
+    timeline = PtsTimeline(clock)
+    at = [clock.now()]
+    for i in range(60):
+        clock.advance_to(10.0 + i)
+        timeline.place(min(float(i), 5.0), at[-1])
+        at.append(clock.now() if i < 5 else at[-1])
+    assert abs(timeline.camera_ahead_s) <= 1.0
+
+
 class SteppingClock(ManualClock):
     """A clock whose wall time can be set."""
 

@@ -25,6 +25,7 @@ class Platform:
 
     def __init__(self):
         self.status, self.body, self.delay_s, self.drip, self.asked = 200, b"", 0.0, False, []
+        self.drips_headers = False
         platform = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,6 +33,10 @@ class Platform:
                 platform.asked.append((self.path, self.headers.get("Authorization")))
                 time.sleep(platform.delay_s)
                 self.send_response(platform.status)
+                for number in range(100 if platform.drips_headers else 0):
+                    self.send_header(f"X-{number}", "x")
+                    self.flush_headers()
+                    time.sleep(0.05)
                 self.end_headers()
                 for _ in range(100 if platform.drip else 1):
                     self.wfile.write(platform.body)
@@ -149,8 +154,9 @@ def test_an_answer_without_end_is_cut(platform):
 
 
 def test_a_platform_that_is_slow_is_given_up(platform):
-    """It answers nothing, or a byte now and then: the time allowed bounds both."""
-    for platform.delay_s, platform.drip in ((1.5, False), (0.0, True)):
+    """It answers nothing, or a bit now and then, of its headers too: the time allowed bounds all of it."""
+    ways = ((1.5, False, False), (0.0, True, False), (0.0, False, True))
+    for platform.delay_s, platform.drip, platform.drips_headers in ways:
         platform.body = b"x"  # no URL: another failure, if it were waited for
         assert type(failure_of(platform.resolver(timeout_s=0.4))) is TimedOutError
 

@@ -2,6 +2,7 @@
 """The packets that are remembered."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -125,6 +126,16 @@ def test_the_bounds_hold_for_every_stream(steps, min_gops):
         assert len({packet.session for packet in window}) <= 1
 
 
+def stream(ring, seconds, mbit_per_s, *, gop_s=2.0, start_s=0.0, per_s=10):
+    """Send a constant bit rate; yield the time after each key frame, when memory was measured."""
+    for i in range(round(seconds * per_s)):
+        at = start_s + i / per_s
+        key = i % round(gop_s * per_s) == 0
+        ring.append(_Fake(at, key, round(mbit_per_s * 1e6 / 8 / per_s), 1))
+        if key:
+            yield at
+
+
 class _Fake:
     def __init__(self, at_mono_s, is_key, size, session):
         self.at_mono_s, self.is_key, self.size, self.session = at_mono_s, is_key, size, session
@@ -209,3 +220,52 @@ def test_how_full_the_newest_group_makes_it_is_told(make_packet):
     assert ring.share_of_newest == 0.4
     fill(ring, make_packet, 9, gop_s=100, start=2)
     assert ring.share_of_newest == 1.0
+
+
+def test_what_a_clip_needs_is_kept(make_packet):
+    """However few seconds are asked for."""
+    ring = Ring(span_s=4, clip_s=12)
+    fill(ring, make_packet, 100)
+    assert 12 <= ring.span_s <= 16
+
+
+@pytest.mark.parametrize(
+    ("mbit_per_s", "gop_s", "short"),
+    [(16, 2.0, True), (8, 2.0, True), (8, 0.5, True), (5.4, 2.0, True), (4, 2.0, False), (2, 10.0, False)],
+)
+def test_a_cap_that_holds_no_clip_is_told(mbit_per_s, gop_s, short):
+    """8 MiB are 4.2 s of 16 Mbit/s: two groups fit, and a clip of 10 s would begin after the incident."""
+    ring = Ring(clip_s=12.0)
+    told = [
+        (ring.short, ring.window(at - 12.0, at)[0].at_mono_s <= at - 12.0)
+        for at in stream(ring, 120, mbit_per_s, gop_s=gop_s)
+    ]
+    assert {said for said, _ in told[-5:]} == {short}
+    assert short or all(reaches for _, reaches in told[-5:])
+
+
+def test_a_bit_rate_at_the_limit_is_not_told_again_and_again():
+    """Groups whose sizes vary a little make one message, not one a minute."""
+    ring, told = Ring(clip_s=12.0), []
+    for minute in range(60):
+        rate = 5.2 if minute % 2 else 5.5  # memory reaches back 12.4 s or 11.7 s when a group has gone
+        told += [ring.short for _ in stream(ring, 60, rate, gop_s=0.5, start_s=60.0 * minute)]
+    assert sum(one != other for one, other in pairwise(told)) == 1
+
+
+def test_a_memory_that_holds_a_clip_again_is_told():
+    """After the bit rate was set lower, within about the time that memory holds."""
+    ring = Ring(clip_s=12.0)
+    assert [ring.short for _ in stream(ring, 60, 8.0)][-1]
+    told = [ring.short for _ in stream(ring, 60, 3.0, start_s=60.0)]
+    assert told[0]
+    assert not any(told[15:])
+
+
+def test_an_endless_group_that_lost_its_tail_is_told(make_packet):
+    """Without another key frame nothing of what came later is in memory."""
+    ring = Ring(max_bytes=1000)
+    fill(ring, make_packet, 5, gop_s=1000)
+    assert not ring.short
+    fill(ring, make_packet, 1, gop_s=1000, start=5)
+    assert ring.short

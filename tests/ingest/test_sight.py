@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from gridwatch.core.camera import Fault, Note, SightState, Watch
-from gridwatch.core.look import Look, LookReason
 from ingest.errors import (
     DamagedError,
     NotFoundError,
@@ -19,6 +18,7 @@ from ingest.errors import (
 )
 from ingest.health import Seen
 from ingest.sight import Sight, Transition
+from tests.ingest.sight_kit import look_at, see, visit
 
 BLIND, SEEING, DEGRADED = SightState.BLIND, SightState.SEEING, SightState.DEGRADED
 
@@ -26,19 +26,6 @@ BLIND, SEEING, DEGRADED = SightState.BLIND, SightState.SEEING, SightState.DEGRAD
 @pytest.fixture
 def sight(clock):
     return Sight("cam", "南门", clock)
-
-
-def look_at(clock, age_s=0.0):
-    at = clock.mono_s() - age_s
-    return Look("cam", LookReason.PATROL, at, clock.now() - timedelta(seconds=age_s), 0.0, None)
-
-
-def see(sight, clock, seconds, key_s=2.0):
-    """Decode and answer for some time."""
-    for _ in range(int(seconds / key_s)):
-        clock.advance(key_s)
-        sight.decoded(clock.mono_s())
-        sight.looked(look_at(clock))
 
 
 def test_a_camera_is_blind_until_it_was_decoded(sight, clock):
@@ -100,13 +87,19 @@ def test_packets_that_cannot_be_decoded_are_no_sight(sight, clock):
     assert (sight.status().state, sight.status().reason) == (BLIND, "a key frame is incomplete")
 
 
-def test_a_look_without_an_answer_degrades_it_until_one_is_answered(sight, clock):
-    """Unknown is not nothing there."""
+def test_looks_without_an_answer_degrade_it_until_one_is_answered(sight, clock):
+    """Unknown is not nothing there: after fifteen seconds of it, and since the first."""
     see(sight, clock, 20)
     sight.tick()
-    sight.unknown("the network was too slow")
+    began = clock.now()
+    for _ in range(4):
+        assert sight.tick() is None
+        sight.unknown("the network was too slow")
+        clock.advance(4)
+        sight.decoded(clock.mono_s())
     change = sight.tick()
     assert (change.before, change.after, change.reason) == (SEEING, DEGRADED, "the network was too slow")
+    assert (change.fault, change.at) == (Fault.UNANSWERED, began)
     clock.advance(2)
     sight.decoded(clock.mono_s())
     assert sight.status().state is DEGRADED
@@ -309,11 +302,6 @@ def test_a_camera_that_is_switched_off_is_off_whatever_comes(sight, clock):
     assert sight.status().state is SEEING
     sight.switch(Watch.ON)
     assert sight.status().state is SEEING
-
-
-def visit(sight, clock, next_by_s=300.0):
-    see(sight, clock, 4)
-    sight.between_visits(clock.mono_s() + next_by_s)
 
 
 def test_a_camera_that_takes_turns_sees_until_its_next_visit_is_due(sight, clock):

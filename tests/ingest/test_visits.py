@@ -4,10 +4,12 @@
 import random
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from gridwatch.core.clock import SystemClock
+from gridwatch.core.camera import Fault, SightState
+from gridwatch.core.clock import ManualClock, SystemClock
 from gridwatch.core.redact import SecretUrl
 from ingest.admission import Admission, Way
 from ingest.attention import Attention
@@ -15,6 +17,7 @@ from ingest.budget import Budget, Policy
 from ingest.errors import SourceError
 from ingest.grab import Grabber
 from ingest.rtsp import RtspOptions, RtspSource
+from ingest.sight import Sight
 from ingest.turns import Outcome, Watched
 from ingest.visits import Brought, Visits
 
@@ -56,8 +59,8 @@ class Desk:
     def promote(self, camera_id):
         self.promoted.append(camera_id)
 
-    def demote(self, camera_id):
-        self.demoted.append(camera_id)
+    def demote(self, cameras):
+        self.demoted.append(list(cameras))
 
     def promised(self, camera_id, by_mono_s):
         self.promises[camera_id] = by_mono_s
@@ -125,7 +128,7 @@ def test_a_suspicious_camera_is_promoted_and_comes_back_when_it_is_quiet(visitin
     desk.outcomes.clear()
     seen = desk.visited.count("cam-2")
     visits.demote("cam-2")
-    until(lambda: desk.demoted == ["cam-2"])
+    until(lambda: desk.demoted == [["cam-2"]])
     until(lambda: desk.visited.count("cam-2") > seen)
     assert clock.mono_s() < desk.promises["cam-2"] < INFINITE
 
@@ -137,7 +140,7 @@ def test_an_incident_asks_for_continuous_watching(visiting, until):
     visits.promote("cam-5")
     until(lambda: desk.promoted == ["cam-5"])
     visits.remove("cam-5")
-    until(lambda: desk.demoted == ["cam-5"])
+    until(lambda: desk.demoted == [["cam-5"]])
 
 
 def test_a_promotion_that_fails_gives_its_place_back(visiting, until):
@@ -196,6 +199,80 @@ def test_a_visit_that_does_not_come_back_costs_its_slot_and_nothing_else(visitin
     desk.hold.set()
     until(lambda: visits.stuck == 0)
     assert visits.turns_taken("cam-0").failed == 1
+
+
+def test_a_visit_that_stands_in_line_does_not_hang(visiting, until, clock):
+    """However long the line is: its time begins when it has its place. A line that does not move at all is given up."""
+    desk = Desk()
+    desk.hold.clear()
+    visits = visiting(desk, count=1, slots=1)
+    until(lambda: desk.inside == 1)
+
+    def given_up():
+        with visits._lock:
+            visits._give_up_hung()
+            return visits.abandoned
+
+    visits.in_line("cam-0", waits=True)
+    clock.late_s += 500
+    assert given_up() == 0
+    visits.in_line("cam-0", waits=False)
+    assert given_up() == 0
+    clock.late_s += 30
+    assert given_up() == 0
+    visits.in_line("cam-0", waits=True)
+    clock.late_s += 601
+    assert given_up() == 1
+
+
+def test_cameras_that_are_lost_together_are_left_together(visiting, until, clock):
+    """One after the other, each that stalls would hold up all visits for a second."""
+    desk = Desk()
+    visits = visiting(desk, slots=12)
+    names = ["cam-0", "cam-1", "cam-2"]
+    for name in names:
+        visits.promote(name)
+    until(lambda: sorted(desk.promoted) == names)
+    with visits._lock:
+        for name in names:
+            visits._attention.demote(name, clock.mono_s(), lost=True)
+    until(lambda: desk.demoted == [names])
+
+
+def test_only_a_visit_that_saw_lengthens_what_was_promised(clock):
+    """One that brought no picture tells nothing: what an earlier one showed does not last longer for it."""
+    desk, budget = Desk(), Budget(1)
+    attention = Attention([Watched("a")], budget, now_s=clock.mono_s())
+    visits = Visits(attention, budget, desk, clock, lambda: 12)
+    for outcome in (Outcome.FAILED, Outcome.REFUSED, Outcome.QUIET, Outcome.SEEN, Outcome.SUSPICIOUS):
+        clock.late_s += 1000
+        (visit,) = attention.plan(clock.mono_s()).visit
+        visits._report(visit, Brought(outcome), 2.0)
+        assert bool(desk.promises) is outcome.saw
+        desk.promises.clear()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_good_visit_after_a_failed_one_counts_though_its_picture_is_decoded_later(damaged):
+    """The visit is reported while its packets wait for a decoder, or the first of them was no use."""
+    clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
+    sight = Sight("cam", "gate", clock)
+    sight.decoded(clock.mono_s())
+    sight.between_visits(clock.mono_s() + 300)
+    clock.advance(290)
+    sight.failed("nothing answers", Fault.UNREACHABLE)
+    clock.advance(100)
+    assert sight.status().state is SightState.BLIND
+    sight.connecting()
+    if damaged:
+        sight.failed("no picture in it", Fault.DAMAGED)
+    sight.between_visits(clock.mono_s() + 300)
+    assert sight.status().state is SightState.BLIND
+    sight.decoded(clock.mono_s())
+    clock.advance(299)
+    assert sight.status().state is SightState.SEEING
+    clock.advance(2)
+    assert (sight.status().state, sight.status().fault) == (SightState.BLIND, Fault.NOT_VISITED)
 
 
 def test_stopping_waits_for_no_visit(visiting, until):

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What `gridwatch check` says of sessions: that nobody is behind a recorder, or that there are too few for what is wanted."""
+
+import sys
+
+import pytest
+
+from gridwatch.app.check import advice
+from gridwatch.app.cli import main
+
+CAMERA = "  - {{id: c{n}, url: 'rtsp://192.0.2.5:554/{n}', recorder: '{recorder}'{more}}}\n"
+
+
+@pytest.fixture
+def said(tmp_path):
+    """Return a function: what is said of so many cameras behind a recorder, with these sessions."""
+
+    def ask(sessions, cameras=4, recorder="nvr", more=""):
+        lines = [CAMERA.format(n=n, recorder=recorder, more=more) for n in range(cameras)]
+        (tmp_path / "cameras.yaml").write_text("cameras:\n" + "".join(lines), "utf-8")
+        config = tmp_path / "gridwatch.yaml"
+        config.write_text(f"ingest: {{sessions: {sessions}}}\n", "utf-8")
+        return advice(config)
+
+    return ask
+
+
+def test_a_recorder_without_cameras_is_told(said):
+    """A name that is written otherwise bounds nothing."""
+    (line,) = said("{nvr-1: 4}")
+    assert line.startswith("ingest.sessions: no camera is reached through 'nvr-1'")
+
+
+@pytest.mark.parametrize("name", ["192.0.2.5", "'192.0.2.5:554'"])
+def test_a_host_is_the_same_with_rtsps_own_port_and_without(said, name):
+    """Where no recorder is named, the host of the addresses counts."""
+    assert said(f"{{{name}: 4}}", recorder="") == []
+    assert "2 sessions" in said(f"{{{name}: 2}}", recorder="", more=", sub_url: 'rtsp://192.0.2.5/s'")[0]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "more", "part"),
+    [
+        (4, "", None),
+        (4, ", sub_url: 'rtsp://h/s'", "none is left for their main streams"),
+        (5, ", sub_url: 'rtsp://h/s'", None),
+        (7, ", sub_url: 'rtsp://h/s', evidence: main-always", "4 main streams to be read always, for 7 sessions"),
+        (8, ", sub_url: 'rtsp://h/s', evidence: main-always", None),
+    ],
+)  # fmt: skip
+def test_too_few_sessions_for_evidence_are_told(said, sessions, more, part):
+    """Cameras that take turns by themselves are as somebody wants it; evidence that is not kept is told."""
+    lines = said(f"{{nvr: {sessions}}}", more=more)
+    assert [part in line for line in lines] == ([] if part is None else [True])
+
+
+def test_check_prints_it_and_goes_on(said, tmp_path, monkeypatch, capsys):
+    """It is no mistake."""
+    said("{nvr-1: 4}")
+    monkeypatch.setattr(sys, "argv", ["gridwatch", "check", str(tmp_path / "gridwatch.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in {0, None}
+    out = capsys.readouterr().out
+    assert "no camera is reached through 'nvr-1'" in out
+    assert "no mistakes" in out
