@@ -89,7 +89,7 @@ class InterleavedStream:
         if report is None:
             return None
         since_s = self._depacketizer.since_report(unit.timestamp) / self._hz
-        if since_s > _REPORT_HOLDS_S:
+        if abs(since_s) > _REPORT_HOLDS_S:
             return None
         return _EPOCH + timedelta(microseconds=report[0], seconds=since_s)
 

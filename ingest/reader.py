@@ -25,6 +25,9 @@ _HUNG_S = 30.0
 _IN_VAIN_S = 30.0
 _RATE_OVER_S = 10.0
 _BUSY_TURNS = 5
+_YIELDED_S = (
+    5.0  # before evidence asks again for the session that it gave up: others may want it one after the other
+)
 
 SourceFactory = Callable[[], PacketSource]
 
@@ -264,7 +267,7 @@ class StreamReader:
                 self._failed("no picture comes of its packets", Fault.DAMAGED)
                 return self._until_next_try_s(turn)
             if place.asked_back and (place.at_once or self._turn_is_over(now - turn.began_mono_s)):
-                return 0.0
+                return _YIELDED_S if place.at_once else 0.0
             if choice.away and now >= choice.retry_mono_s and not self._left.alive and choice.is_over(now):
                 return 0.0
         raise StreamEndedError("the stream ended")

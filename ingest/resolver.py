@@ -85,6 +85,7 @@ def _get(url: SecretUrl, timeout_s: float) -> tuple[int, bytes]:
         body = b""
         for part in response.iter_raw():
             body += part
+            bounds["trace"]("received", {})
             if len(body) > _MOST_BYTES:
                 raise ValueError("an answer that is too long")
         return response.status_code, body
@@ -101,6 +102,8 @@ def _bounded(timeout_s: float) -> Iterator[dict[str, Any]]:
     connections: list[socket.socket] = []
 
     def note(event: str, info: dict[str, Any]) -> None:
+        if time.monotonic() >= ends_mono_s:
+            raise httpx.ReadTimeout("an answer that takes too long")
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
             connections.append(info["return_value"].get_extra_info("socket"))
 

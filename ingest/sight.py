@@ -11,6 +11,7 @@ from types import MappingProxyType
 from gridwatch.core.camera import CameraStatus, Fault, Note, SightState, Watch
 from gridwatch.core.clock import Clock
 from gridwatch.core.look import Look
+from ingest.answers import Answers
 from ingest.health import Seen
 from ingest.pace import Pace
 
@@ -18,7 +19,6 @@ _REMEMBERED = 9
 _RAREST_KEYS_S = 60.0  # cameras that save bits send a key frame every 10 to 20 s, hardly ever less
 _CLOCK_WRONG_S, _CLOCK_RIGHT_S = 2.0, 1.8
 _CLOCK_KEPT_S = 60.0  # cameras report their clock every five seconds or so
-_IN_A_ROW = 2
 _LEFT_OUT = 3  # key frames: one may be in work and one may wait
 FIRST_TURN = "its first turn has not come"
 
@@ -92,7 +92,7 @@ class Sight:
         self._told = SightState.BLIND
         self._trouble: tuple[Fault, str] | None = Fault.UNREACHABLE, "not connected yet"
         self._failing = False
-        self._answers = _Answers()
+        self._answers = Answers()
         self._decoded: tuple[float, datetime] | None = None
         self._key_mono_s = 0.0
         self._handed = 0  # key frames given to the decoders since the last picture, or failure, came of one
@@ -101,6 +101,7 @@ class Sight:
         self._look: tuple[float, datetime] | None = None
         self._next_by_mono_s: float | None = None
         self._first_by_mono_s: float | None = None  # of a camera that takes turns and had none yet
+        self._first_cap_mono_s: float | None = None
         self._seen = Seen(None, at_home=True)
         self._pace = Pace()
         self._notes: set[Note] = set()
@@ -112,7 +113,7 @@ class Sight:
     def connecting(self, reason: str = "connecting") -> None:
         """Say that the stream is being opened; shown until a picture comes, unless a failure is known."""
         with self._lock:
-            self._first_by_mono_s, self._handed = None, 0
+            self._first_by_mono_s = None
             if not self._failing:
                 self._trouble = Fault.UNREACHABLE, reason
 
@@ -134,7 +135,7 @@ class Sight:
             if quiet:
                 self._judge()  # since when it was blind: by time alone it becomes so, and nothing else
                 # the time without pictures is nobody's silence
-                self._answers.came(self._clock.mono_s())
+                self._answers.waited(self._clock.mono_s())
                 if self._decoded is not None and self._trouble is not None:
                     self._pace.forget()
             # Nor is it a key interval, unless the stream ran on without a failure and none was left out: rare ones are usual here.
@@ -225,7 +226,7 @@ class Sight:
         """
         with self._lock:
             if self._decoded is None and not self._failing:
-                self._first_by_mono_s = self._clock.mono_s()
+                self._first_by_mono_s, self._first_cap_mono_s = self._clock.mono_s(), None
             self._judge()
 
     def between_visits(self, next_by_mono_s: float | None) -> None:
@@ -235,8 +236,12 @@ class Sight:
         decoded, whatever failed before. None: it is connected all the time.
         """
         with self._lock:
-            if self._first_by_mono_s is not None:
-                self._first_by_mono_s = next_by_mono_s
+            if next_by_mono_s is None:
+                self._first_by_mono_s = None
+            elif self._first_by_mono_s is not None:
+                # A promise may be restated, but not for ever: twice the first one is waited for.
+                self._first_cap_mono_s = self._first_cap_mono_s or 2 * next_by_mono_s - self._clock.mono_s()
+                self._first_by_mono_s = min(next_by_mono_s, self._first_cap_mono_s)
             self._offered_mono_s = next_by_mono_s
             if next_by_mono_s is None or self._trouble is None:  # else its picture has not been decoded yet
                 self._next_by_mono_s = next_by_mono_s
@@ -360,41 +365,3 @@ class Sight:
 
 def _switched_words(watch: Watch) -> str:
     return "in maintenance" if watch is Watch.MAINTENANCE else "switched off"
-
-
-class _Answers:
-    """Whether looks are answered. Times are monotonic seconds."""
-
-    __slots__ = ("_certain", "_first_mono_s", "_heard_mono_s", "_missed", "_reason")
-
-    def __init__(self) -> None:
-        self._heard_mono_s = self._first_mono_s = 0.0
-        self.came(0.0)
-
-    def came(self, now_mono_s: float) -> None:
-        """Note that a look was answered, or that it was nobody's silence until now."""
-        self._heard_mono_s, self._missed, self._reason, self._certain = now_mono_s, 0, "", False
-
-    def missed(self, now_mono_s: float, reason: str, *, at_once: bool) -> None:
-        """Note that a look got no answer."""
-        if self._missed == 0 and not self._certain:
-            self._first_mono_s = now_mono_s
-        self._heard_mono_s, self._missed, self._reason = now_mono_s, self._missed + 1, reason
-        self._certain = self._certain or at_once
-
-    def lacking(self, now_mono_s: float, pictured_mono_s: float, bound_s: float) -> tuple[float, str] | None:
-        """Return since when answers are lacking, and why; None where nobody can say so yet.
-
-        Args:
-            now_mono_s: when it is asked.
-            pictured_mono_s: when the last picture came.
-            bound_s: so long they may be lacking.
-        """
-        if not self._certain:
-            if self._missed >= _IN_A_ROW:
-                self._certain = now_mono_s - self._first_mono_s >= bound_s
-            if pictured_mono_s - self._heard_mono_s > bound_s:
-                self._certain = True
-                if self._missed == 0:
-                    self._first_mono_s, self._reason = self._heard_mono_s, "the network does not answer"
-        return (self._first_mono_s, self._reason) if self._certain else None

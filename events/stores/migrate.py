@@ -12,11 +12,22 @@ from sqlalchemy import Connection
 from events.stores.schema import METADATA
 
 
-def migrate(connection: Connection, to: str = "head") -> None:
-    """Run the migrations that are missing up to revision `to`. One thread at a time in a process: Alembic's `op` is global to it."""
+def is_current(connection: Connection) -> bool:
+    """Tell whether the database has this version's schema; nothing is changed."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision() == head
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Run the migrations that are missing up to revision `to`. One thread at a time in a process: Alembic's `op` is global to it."""
+    config = _config()
     script = ScriptDirectory.from_config(config)
 
     def steps(heads: tuple[str, ...], _context: MigrationContext) -> list[RevisionStep]:

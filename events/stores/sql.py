@@ -19,7 +19,7 @@ from events.errors import RecordRefused, StoreError
 from events.incident import IncidentCodec
 from events.journal import GENESIS
 from events.stores.engines import hold_for_opening, in_memory, make_engine, options_of, read_url
-from events.stores.migrate import migrate
+from events.stores.migrate import is_current, migrate
 from events.stores.schema import COUNTER, EPOCHS, THE_COUNTER
 from events.stores.writing import Writer
 from gridwatch.core.redact import redact
@@ -51,6 +51,22 @@ class Store:
             store.close()
             raise
         return store
+
+    @staticmethod
+    def is_current(url: str) -> bool:
+        """Tell whether a database answers and has this version's schema; nothing is changed.
+
+        Raises:
+            InputError: the URL cannot be read, or its driver is not installed.
+        """
+        engine = make_engine(read_url(url))
+        try:
+            with engine.connect() as connection:
+                return is_current(connection)
+        except SQLAlchemyError:
+            return False
+        finally:
+            engine.dispose()
 
     @property
     def epoch(self) -> str:

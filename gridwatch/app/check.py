@@ -85,7 +85,7 @@ def _told_of_sessions(name: str, sessions: int, cameras: Sequence[Camera]) -> st
 
 def _registered(settings: Settings) -> list[Camera]:
     try:
-        with open_store(settings) as store:
+        with open_store(settings, as_it_is=True) as store:
             return list(read_registry(Registry(store, SystemClock())).cameras)
     except (InputError, StoreError):  # a store that is away is no mistake of a file
         return []
@@ -124,7 +124,7 @@ def _unserved_registered(settings: Settings, unserved: Unserved) -> dict[str, st
     What came from the file follows the file: where that is there, it alone is asked.
     """
     try:
-        with open_store(settings) as store:
+        with open_store(settings, as_it_is=True) as store:
             _, versions = Registry(store, SystemClock()).cameras()
     except (InputError, StoreError):  # a store that is away is no mistake of a file
         return {}

@@ -17,11 +17,12 @@ import structlog
 
 from gridwatch.core.camera import Camera
 from ingest import kept
-from ingest.kept import Home
+from ingest.kept import Home, Usual
 
 log = structlog.get_logger()
 
 _MAGIC: Final = b"gridwatch home 2\n"
+_VIEWS_ALONE: Final = b"gridwatch home 1\n"  # of the version before: nothing of what is usual
 _VIEW: Final = (90, 160)
 _MOST_VIEWS: Final = 4
 _DIGEST_BYTES: Final = 32
@@ -120,12 +121,15 @@ def _home(written: bytes) -> Home | None:
     """Return what a file's bytes hold, None where they are not whole."""
     head, digest = written[: len(_MAGIC)], written[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]
     body = written[len(_MAGIC) + _DIGEST_BYTES :]
-    views_at = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "little")
+    views_at = 0
+    if head == _MAGIC:
+        views_at = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "little")
     views = body[views_at:]
     count, rest = divmod(len(views), _VIEW[0] * _VIEW[1])
-    if head != _MAGIC or rest or not 1 <= count <= _MOST_VIEWS or hashlib.sha256(body).digest() != digest:
+    known = head in {_MAGIC, _VIEWS_ALONE} and hashlib.sha256(body).digest() == digest
+    if not known or rest or not 1 <= count <= _MOST_VIEWS:
         return None
-    usual = kept.read(body[_LENGTH_BYTES:views_at])
+    usual = kept.read(body[_LENGTH_BYTES:views_at]) if views_at else Usual()
     if usual is None:
         return None
     return Home(np.frombuffer(views, np.uint8).reshape(count, *_VIEW).copy(), usual)

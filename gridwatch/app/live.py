@@ -320,7 +320,8 @@ class Shard:
             if alert is None:
                 return
             log.info("incident", **_told(alert))
-            if finding.stage is Stage.OPENED and alert.clip.state == "pending":
+            begins = finding.stage is Stage.OPENED or alert.revision == 1
+            if begins and alert.clip.state == "pending":
                 one.hold_evidence(finding.at_mono_s + self._spec.post_roll_s + WITHIN_S)
                 choose = self._details.order(alert.id, one, finding)
                 self._clips.order(alert.id, choose, finding.at_mono_s)

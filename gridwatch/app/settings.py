@@ -155,11 +155,6 @@ class IngestSettings(Strict):
     sessions: dict[str, Annotated[int, Field(ge=1)]] = Field(default={}, max_length=1000)
     """Sessions that a recorder allows at once, by the `recorder` of its cameras (or by host:port)."""
 
-    @field_validator("sessions")
-    @classmethod
-    def _without_rtsps_own_port(cls, sessions: dict[str, int]) -> dict[str, int]:
-        return {name.removesuffix(":554"): at_most for name, at_most in sessions.items()}
-
 
 class AttentionSettings(Strict):
     """What this machine may spend on looking. Where it is less than all cameras need, they take turns (轮巡)."""

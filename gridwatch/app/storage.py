@@ -26,14 +26,20 @@ def store_url(settings: Settings) -> str:
     return settings.store.get_secret_value()
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, as_it_is: bool = False) -> Store:
     """Open the store of a configuration; it is not made where there is none.
 
+    Args:
+        settings: of the configuration.
+        as_it_is: one that has not this version's schema is not brought to it: who only reads changes nothing.
+
     Raises:
-        InputError: there is none, or it does not answer.
+        InputError: there is none, it does not answer, or it would have to be changed.
     """
     if settings.store is None and not (settings.state / "gridwatch.db").is_file():
         raise InputError(f"there is no store in {settings.state}")
+    if as_it_is and not Store.is_current(store_url(settings)):
+        raise InputError("the store has the schema of another version, or does not answer")
     try:
         return Store.open(store_url(settings))
     except StoreError as error:

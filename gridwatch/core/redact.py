@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
 # Up to the last @ before a space or a quote: a password may hold any other character, and a cut URL is better than a leak.
-_RTSP_PORT = ":554"
 _USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
 # Of a path too: some cameras take /user=NAME_password=WORD_channel=1. From such a name on all is hidden.
 _SECRET_VALUE = re.compile(
@@ -39,10 +38,9 @@ class SecretUrl:
 
     @property
     def host(self) -> str:
-        """The host and port, without credentials; RTSP's own port is left out: with it or without, it is one host."""
+        """The host and port, without credentials."""
         parts = urlsplit(self._url)
-        host = parts.netloc.rpartition("@")[2]
-        return host.removesuffix(_RTSP_PORT) if parts.scheme.lower() == "rtsp" else host
+        return parts.netloc.rpartition("@")[2]
 
     def without_credentials(self) -> str:
         """Return the URL without user and password (and with secret query values masked)."""

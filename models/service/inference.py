@@ -240,7 +240,7 @@ class InferenceService:
         return self._stopping.is_set() or worker.given_up or len(self._workers) > self._wanted()
 
     def _compute(self, work: _Work) -> None:
-        network = work.network
+        network, computes = work.network, bool(work.requests[0].parts)
         if network is None:
             replies = [Reply(Unknown(self.device.trouble), Outcome.LOST)] * len(work.requests)
         else:
@@ -252,9 +252,9 @@ class InferenceService:
             late, work.settled = work.settled, True
             if late:
                 self.counts.discarded += len(work.requests)
-            else:
+            elif computes:
                 self._took.add(took_s)
-        if network is not None:
+        if network is not None and computes:  # a look that asks for nothing says nothing of the device
             self._report(network, replies, late=late)
         if not late:
             self._deliver(work, replies)
@@ -326,7 +326,7 @@ class InferenceService:
     def _rests(self) -> bool:
         """Tell whether there is nothing to check: no look anywhere, no worker stuck, no device to be tried again."""
         with self._ready:
-            busy = self._work or self._stuck or not self._waiting.is_idle
+            busy = self._work or self._stuck or self.device.hung or not self._waiting.is_idle
         return not busy and not self.device.is_due()
 
     def _missed_again(self, work: _Work, now_s: float) -> bool:

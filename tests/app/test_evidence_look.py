@@ -190,6 +190,18 @@ def test_a_claim_that_opened_without_a_picture_gets_one_as_it_goes_on():
     assert len(network.asked) == 3
 
 
+def test_a_claim_that_was_hidden_gets_a_picture_when_it_goes_on():
+    """Its case may be closed meanwhile, and it goes on as another incident; only what goes on costs a look."""
+    network = Network(seen(ObjectClass.PERSON))
+    cameras = pipeline(network, Kind.FIRE)
+    stages = [Stage.OPENED, Stage.UPDATED, Stage.UNSEEN, Stage.UPDATED, Stage.UPDATED]
+    frames = [
+        cameras.evidence_of(finding(stage), look_at(at), seen(ObjectClass.FIRE))[0]
+        for at, stage in enumerate(stages)
+    ]
+    assert [frame is not None for frame in frames] == [True, False, False, True, False]
+
+
 def test_a_picture_is_tried_for_a_few_times_only():
     """People that no look tells must not cost one more look for ever; nor does a claim that ended."""
     network = Network(InferenceError("busy"))

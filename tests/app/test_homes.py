@@ -39,6 +39,16 @@ def only_file(tmp_path):
     return file
 
 
+def test_the_views_of_the_version_before_are_taken_over(homes, tmp_path):
+    """A camera that was moved before an upgrade must not learn what it shows now; what is usual is learnt anew."""
+    homes.save(CAMERA, HOME)
+    body = VIEW.tobytes()
+    only_file(tmp_path).write_bytes(b"gridwatch home 1\n" + hashlib.sha256(body).digest() + body)
+    home = homes.load(CAMERA)
+    assert (home.views == VIEW).all()
+    assert (home.usual.light, home.usual.shared, home.usual.noise.steps) == (None, b"", ())
+
+
 def test_a_view_is_there_after_a_restart(homes, tmp_path):
     """As it was, for the camera whose it is, under a name that tells nothing of its address."""
     assert homes.load(CAMERA) is None
@@ -86,7 +96,6 @@ def file_of(usual, length=None):
 FOREIGN = {
     "empty": b"",
     "text": b"gridwatch home 3\n" + bytes(500),
-    "an old one": b"gridwatch home 1\n" + hashlib.sha256(VIEW.tobytes()).digest() + VIEW.tobytes(),
     "what is usual is cut off": file_of(kept.written(USUAL)[:-1]),
     "more of what is usual than there is": file_of(kept.written(USUAL), length=1 << 31),
     "zip": archive(),

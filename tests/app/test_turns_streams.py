@@ -21,4 +21,4 @@ def test_visits_go_to_the_main_stream_where_the_second_cannot_be_decoded(tmp_pat
             assert "a" in machine.turns.turning
             sight = machine.shard.find("a").pipeline.intake.sight
             until(lambda: Note.SUB_STREAM_AWAY in sight.status().notes)
-            assert sight.status().state is SightState.SEEING
+            until(lambda: sight.status().state is SightState.SEEING)

@@ -32,6 +32,31 @@ def test_a_single_look_without_an_answer_says_nothing_of_the_camera(sight, clock
     assert sight.status().state is SEEING
 
 
+def test_visits_whose_looks_are_never_answered_degrade_it(sight, clock):
+    """A visit brings one look; that minutes pass between two of them makes nothing of what was missed."""
+    visit(sight, clock)
+    for number in range(3):
+        clock.advance(250)
+        sight.decoded(clock.mono_s())
+        sight.between_visits(clock.mono_s() + 300)
+        assert (sight.status().state is DEGRADED) == (number == 2)
+        sight.unknown("overload")
+    assert sight.status().reason == "overload"
+    sight.looked(look_at(clock))
+    assert sight.status().state is SEEING
+
+
+def test_a_first_turn_is_not_waited_for_for_ever(sight, clock):
+    """A promise may be restated; from twice the first one on it is a trouble."""
+    sight.takes_turns()
+    for _ in range(6):
+        sight.between_visits(clock.mono_s() + 300)
+        clock.advance(250)
+        if clock.mono_s() > 0:
+            waits = sight.status().waits
+    assert not waits
+
+
 def test_a_look_that_cannot_be_judged_degrades_it_at_once(sight, clock):
     """The network answers, and what it says cannot be used: that is no hiccup."""
     see(sight, clock, 20)

@@ -213,3 +213,20 @@ def test_a_service_that_rests_is_left_alone(clock, told, submit, answers_of, mon
     before = len(checks)
     wait_until(lambda: len(checks) > before + 3)
     service.stop()
+
+
+def test_a_look_that_asks_for_nothing_says_nothing_of_the_device(
+    make, clock, told, submit, wait_until, monkeypatch
+):
+    """Nothing was computed for it: a device that fails does not recover by such looks."""
+    service, answers = make(told(), threads=1)
+    worked = []
+    monkeypatch.setattr(service.device, "worked", worked.append)
+    submit(service, clock, "asleep", parts=frozenset())
+    answers.wait_for(1)
+    wait_until(service.is_idle)
+    assert not worked
+    submit(service, clock, "awake")
+    answers.wait_for(2)
+    wait_until(service.is_idle)
+    assert worked
