@@ -86,10 +86,9 @@ class CameraPipeline:
         that say more of the claim may bring it.
         """
         tries = TRIES if finding.stage is Stage.OPENED else self._owed.pop(finding.finding_id, 0)
+        # The case of what is hidden may be closed meanwhile: it goes on as another incident then, which has no picture yet.
         if finding.stage is Stage.UNSEEN:
-            self._owe(
-                finding.finding_id, TRIES
-            )  # its case may be closed meanwhile: it goes on as another incident then
+            self._owe(finding.finding_id, TRIES)
         if finding.stage in (Stage.ENDED, Stage.UNSEEN) or tries == 0:
             return None, ()
         persons = self._persons(look, answer)

@@ -85,7 +85,9 @@ def test_a_main_stream_that_cannot_be_had_is_said_beside_what_the_camera_sees(
         until(lambda: machine.shard.troubles()["stream_failures"] > failed)
         street.fault("refuse", "fire", on=False)
         until(lambda: Note.MAIN_STREAM_AWAY not in notes(machine), within_s=40)
-        assert told(machine) == []
+        assert TroubleKind.EVIDENCE not in told(
+            machine
+        )  # the clock that leapt here may be told as the camera's
         until(lambda: street.viewers() == {"fire": viewers, "fire/sub": 1})
         machine.shard.set_cameras([])
         assert machine.shard.troubles()["stream_failures"] > failed
