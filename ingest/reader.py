@@ -25,9 +25,7 @@ _HUNG_S = 30.0
 _IN_VAIN_S = 30.0
 _RATE_OVER_S = 10.0
 _BUSY_TURNS = 5
-_YIELDED_S = (
-    5.0  # before evidence asks again for the session that it gave up: others may want it one after the other
-)
+_YIELDED_S = 5.0  # before evidence asks again for a session that it gave up: others may want it in turn
 
 SourceFactory = Callable[[], PacketSource]
 

@@ -13,9 +13,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -80,54 +80,61 @@ def _get(url: SecretUrl, timeout_s: float) -> tuple[int, bytes]:
     # The transport alone, not a client: a client logs the whole address, would follow the environment's proxies, and
     # reads passwords from a .netrc.
     secure = urlsplit(url.reveal()).scheme.lower() == "https"
-    with httpx.HTTPTransport(verify=secure) as transport, _bounded(timeout_s) as bounds:
+    with httpx.HTTPTransport(verify=secure) as transport, _Bounds(timeout_s) as bounds:
         response = transport.handle_request(_request(url, bounds))
         body = b""
         for part in response.iter_raw():
             body += part
-            bounds["trace"]("received", {})
+            bounds.check()
             if len(body) > _MOST_BYTES:
                 raise ValueError("an answer that is too long")
         return response.status_code, body
 
 
-@contextmanager
-def _bounded(timeout_s: float) -> Iterator[dict[str, Any]]:
-    """Yield what a request needs to end in time as a whole: httpx bounds each read, and bytes may come one by one.
+class _Bounds:
+    """Ends a request in time as a whole: httpx bounds each read, and bytes may come one by one. One request each.
 
-    Raises:
-        httpx.ReadTimeout: it did not; the connection was hung up then.
+    Raises, from the block or at its end:
+        httpx.ReadTimeout: it took too long; the connection was hung up then.
     """
-    ends_mono_s = time.monotonic() + timeout_s
-    connections: list[socket.socket] = []
 
-    def note(event: str, info: dict[str, Any]) -> None:
-        if time.monotonic() >= ends_mono_s:
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s, self._ends_mono_s = timeout_s, time.monotonic() + timeout_s
+        self._connections: list[socket.socket] = []
+        self._alarm = threading.Timer(timeout_s, self._hang_up)
+        self._alarm.daemon = True
+
+    def __enter__(self) -> Self:
+        self._alarm.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._alarm.cancel()
+        if error is None or isinstance(error, httpx.TransportError):
+            self.check()  # a body without a length ends where it is cut, as if it were whole
+
+    def check(self) -> None:
+        """Raise where the time is over."""
+        if time.monotonic() >= self._ends_mono_s:
             raise httpx.ReadTimeout("an answer that takes too long")
-        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
-            connections.append(info["return_value"].get_extra_info("socket"))
 
-    def hang_up() -> None:
-        for connection in connections:
+    def note(self, event: str, info: dict[str, Any]) -> None:
+        """Take what httpx tells of its connection (its extension `trace`)."""
+        self.check()
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            self._connections.append(info["return_value"].get_extra_info("socket"))
+
+    def _hang_up(self) -> None:
+        for connection in self._connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    alarm = threading.Timer(timeout_s, hang_up)
-    alarm.daemon = True
-    alarm.start()
-    try:
-        yield {"timeout": httpx.Timeout(timeout_s).as_dict(), "trace": note}
-    except httpx.TransportError:
-        if time.monotonic() < ends_mono_s:
-            raise
-    finally:
-        alarm.cancel()
-    if time.monotonic() >= ends_mono_s:  # a body without a length ends where it is cut, as if it were whole
-        raise httpx.ReadTimeout("an answer that takes too long")
 
-
-def _request(url: SecretUrl, extensions: dict[str, Any]) -> httpx.Request:
+def _request(url: SecretUrl, bounds: _Bounds) -> httpx.Request:
     headers = {"Accept": "application/json, text/plain", "Accept-Encoding": "identity"}
+    extensions = {"timeout": httpx.Timeout(bounds.timeout_s).as_dict(), "trace": bounds.note}
     request = httpx.Request("GET", url.reveal(), headers=headers, extensions=extensions)
     if request.url.username:
         credentials = httpx.BasicAuth(unquote(request.url.username), unquote(request.url.password))

@@ -3,6 +3,8 @@
 
 import struct
 
+from hypothesis import strategies as st
+
 from ingest.rtp import Depacketizer
 
 _NTP_1970_S = 2_208_988_800
@@ -16,6 +18,19 @@ def rtp(payload, sequence, timestamp=0, *, mark=False, ssrc=7, kind=96, first=0x
     """One RTP packet (RFC 3550, 5.1)."""
     head = struct.pack(">BBHII", first, kind | mark << 7, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc)
     return head + payload
+
+
+def random_packets(payloads):
+    """A strategy: RTP packets with these payloads and others, whose numbers, times and senders are close to each other."""
+    return st.builds(
+        rtp,
+        st.one_of(st.binary(max_size=30), st.sampled_from(payloads)),
+        st.integers(0, 5),
+        st.integers(0, 3),
+        mark=st.booleans(),
+        ssrc=st.integers(0, 1),
+        first=st.one_of(st.just(0x80), st.integers(0, 255)),
+    )
 
 
 def framed(packet, channel=0):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.annexb import START_CODE, split_annexb
 from ingest.rtp import Depacketizer
-from tests.ingest.rtsp_kit import fragments, pictures_of, rtp, sender_report
+from tests.ingest.rtsp_kit import fragments, pictures_of, random_packets, rtp, sender_report
 
 SPS, PPS, AUD, SEI = b"\x67\x4d\x00\x2a", b"\x68\xee", b"\x09\x10", b"\x06\x05\x01\x00\x80"
 IDR, SLICE = b"\x65\x88" + b"key" * 20, b"\x41\x9a" + b"rest" * 10
@@ -295,18 +295,7 @@ def test_a_picture_without_end_is_bounded(payload):
     assert (8 << 20) - 70_000 < len(picture.payload) < (8 << 20) + 70_000
 
 
-PACKETS = st.builds(
-    rtp,
-    st.one_of(
-        st.binary(max_size=30),
-        st.sampled_from([SPS, PPS, IDR, SLICE, SECOND_SLICE, RECOVERY, *fragments(IDR, 3)]),
-    ),
-    st.integers(0, 5),
-    st.integers(0, 3),
-    mark=st.booleans(),
-    ssrc=st.integers(0, 1),
-    first=st.one_of(st.just(0x80), st.integers(0, 255)),
-)
+PACKETS = random_packets([SPS, PPS, IDR, SLICE, SECOND_SLICE, RECOVERY, *fragments(IDR, 3)])
 
 
 @given(st.lists(st.one_of(PACKETS, st.binary(max_size=60)), max_size=30), st.sampled_from(["h264", "hevc"]))
